@@ -1,0 +1,33 @@
+import { activityInfo, cancellationSignal } from '@temporalio/activity';
+import { CancelledFailure } from '@temporalio/common';
+import type { EngineDeps } from '../domain/tasks/engine.ts';
+import { toApplicationFailure } from './failures.ts';
+
+export type ActivityDeps = EngineDeps;
+
+/**
+ * Run the body of an activity: hands on the signal of its cancellation and turns what it throws into what a
+ * workflow understands. Surprises are logged here, because a history must not hold their text.
+ */
+export async function runActivity<T>(
+  deps: Pick<ActivityDeps, 'log'>,
+  body: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  try {
+    return await body(cancellationSignal());
+  } catch (error) {
+    if (error instanceof CancelledFailure) throw error;
+    const { activityType, attempt, workflowExecution } = activityInfo();
+    const failure = toApplicationFailure(error);
+    deps.log.warn({
+      event: 'activity_failed',
+      activity: activityType,
+      attempt,
+      workflowId: workflowExecution?.workflowId,
+      code: failure.type,
+      isFinal: failure.nonRetryable === true,
+      error,
+    });
+    throw failure;
+  }
+}

@@ -1,0 +1,157 @@
+/**
+ * The agent's configuration: command-line flags, then environment, then defaults. All problems are told at once.
+ */
+import { readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { agentIdSchema, type Delivery, deliveries } from '../contracts/agent-protocol.ts';
+import { DEFAULT_MAX_PARALLEL } from './agent.ts';
+import { type AgentIdentity, readIdentity } from './home.ts';
+import { errorText } from './log.ts';
+import type { TemporalAddress } from './transports/temporal.ts';
+
+/** Most commands an agent may run at once. */
+const MAX_MAX_PARALLEL = 1_000;
+
+export interface AgentConfig {
+  url: string;
+  home: string;
+  delivery: Delivery;
+  maxParallel: number;
+  debug: boolean;
+  /** Known identity, or the token to enrol with. */
+  identity: AgentIdentity | { enrolmentToken: string; agentId: string | undefined };
+  temporal: TemporalAddress | undefined;
+}
+
+export type ConfigResult =
+  | { ok: true; config: AgentConfig }
+  | { ok: false; problems: string[] }
+  | { ok: 'help' };
+
+export const agentUsage = `steelthread agent — runs approved commands on this machine
+
+  flag             environment                       default
+  --url            STEELTHREAD_URL                   (required) base URL of the server
+  --home           STEELTHREAD_AGENT_HOME            ~/.steelthread/agent
+  --agent-id       STEELTHREAD_AGENT_ID              the id from enrolment
+                   STEELTHREAD_AGENT_TOKEN           the token from enrolment
+  --token-file     STEELTHREAD_AGENT_TOKEN_FILE      a file that holds the token
+                   STEELTHREAD_ENROL_TOKEN           one-time token, used when there is no identity yet
+  --delivery       STEELTHREAD_AGENT_DELIVERY        websocket (or temporal)
+  --max-parallel   STEELTHREAD_AGENT_MAX_PARALLEL    ${DEFAULT_MAX_PARALLEL} commands at once, more are queued
+                   STEELTHREAD_AGENT_TEMPORAL_ADDRESS, _NAMESPACE, _TASK_QUEUE   what the server says
+  --debug          STEELTHREAD_AGENT_DEBUG=1         log debug events
+`;
+
+const flagOptions = {
+  url: { type: 'string' },
+  home: { type: 'string' },
+  'agent-id': { type: 'string' },
+  'token-file': { type: 'string' },
+  delivery: { type: 'string' },
+  'max-parallel': { type: 'string' },
+  debug: { type: 'boolean' },
+  help: { type: 'boolean', short: 'h' },
+} as const;
+
+/** Parse the agent's configuration. Reads the token file and the stored identity; never throws. */
+export function parseAgentConfig(
+  args: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+): ConfigResult {
+  const problems: string[] = [];
+  const read = <T>(fix: string, act: () => T): T | undefined => {
+    try {
+      return act();
+    } catch (error) {
+      problems.push(`${fix}: ${errorText(error)}`);
+      return undefined;
+    }
+  };
+  const flags =
+    read('flags', () => parseArgs({ args: [...args], options: flagOptions, strict: true }).values) ?? {};
+  if (flags.help) return { ok: 'help' };
+  const variable = (name: string): string | undefined => env[name]?.trim() || undefined;
+
+  const url = flags.url ?? variable('STEELTHREAD_URL');
+  if (url === undefined) problems.push('STEELTHREAD_URL (--url) is missing: the base URL of the server');
+  else if (!/^(https?|wss?):\/\/[^/]/.test(url) || !URL.canParse(url)) {
+    problems.push(`STEELTHREAD_URL (--url) must be an http(s) URL, got "${url}"`);
+  }
+
+  const home = resolve(
+    flags.home ?? variable('STEELTHREAD_AGENT_HOME') ?? join(homedir(), '.steelthread', 'agent'),
+  );
+
+  const delivery = deliveries.find(
+    (name) => name === (flags.delivery ?? variable('STEELTHREAD_AGENT_DELIVERY') ?? 'websocket'),
+  );
+  if (delivery === undefined) {
+    problems.push(`STEELTHREAD_AGENT_DELIVERY (--delivery) must be one of ${deliveries.join(', ')}`);
+  }
+
+  const maxParallel = Number(
+    flags['max-parallel'] ?? variable('STEELTHREAD_AGENT_MAX_PARALLEL') ?? DEFAULT_MAX_PARALLEL,
+  );
+  if (!Number.isInteger(maxParallel) || maxParallel < 1 || maxParallel > MAX_MAX_PARALLEL) {
+    problems.push(
+      `STEELTHREAD_AGENT_MAX_PARALLEL (--max-parallel) must be a whole number from 1 to ${MAX_MAX_PARALLEL}`,
+    );
+  }
+
+  const agentId = flags['agent-id'] ?? variable('STEELTHREAD_AGENT_ID');
+  if (agentId !== undefined && !agentIdSchema.safeParse(agentId).success) {
+    problems.push('STEELTHREAD_AGENT_ID (--agent-id) must match [A-Za-z0-9][A-Za-z0-9._:-]{0,127}');
+  }
+  const tokenFile = flags['token-file'] ?? variable('STEELTHREAD_AGENT_TOKEN_FILE');
+  const token =
+    variable('STEELTHREAD_AGENT_TOKEN') ??
+    (tokenFile === undefined
+      ? undefined
+      : read('STEELTHREAD_AGENT_TOKEN_FILE (--token-file)', () => readFileSync(tokenFile, 'utf8').trim()));
+  const stored = read(`${join(home, 'agent.json')} is damaged (delete it to enrol again)`, () =>
+    readIdentity(home),
+  );
+  const enrolmentToken = variable('STEELTHREAD_ENROL_TOKEN');
+
+  const identity = identityOf({ agentId, token, stored: stored ?? null, enrolmentToken });
+  if (identity === null) {
+    problems.push(
+      token !== undefined
+        ? 'STEELTHREAD_AGENT_ID (--agent-id) is missing: the id that belongs to STEELTHREAD_AGENT_TOKEN'
+        : 'no identity: set STEELTHREAD_ENROL_TOKEN, or STEELTHREAD_AGENT_TOKEN with STEELTHREAD_AGENT_ID',
+    );
+  }
+
+  const address = variable('STEELTHREAD_AGENT_TEMPORAL_ADDRESS');
+  const knownId = identity !== null && 'agentToken' in identity ? identity.agentId : agentId;
+  const taskQueue = variable('STEELTHREAD_AGENT_TEMPORAL_TASK_QUEUE') ?? (knownId && `agent-${knownId}`);
+  const temporal =
+    address === undefined || taskQueue === undefined
+      ? undefined
+      : { address, namespace: variable('STEELTHREAD_AGENT_TEMPORAL_NAMESPACE') ?? 'default', taskQueue };
+
+  if (problems.length > 0 || url === undefined || delivery === undefined || identity === null) {
+    return { ok: false, problems };
+  }
+  const debug = flags.debug ?? variable('STEELTHREAD_AGENT_DEBUG') === '1';
+  return { ok: true, config: { url, home, delivery, maxParallel, debug, identity, temporal } };
+}
+
+/** Given token > stored identity > enrolment. A stored identity of another id than the one asked for is not used. */
+function identityOf(from: {
+  agentId: string | undefined;
+  token: string | undefined;
+  stored: AgentIdentity | null;
+  enrolmentToken: string | undefined;
+}): AgentConfig['identity'] | null {
+  const { agentId, token, stored, enrolmentToken } = from;
+  if (token !== undefined) {
+    const id = agentId ?? stored?.agentId;
+    return id === undefined ? null : { agentId: id, agentToken: token };
+  }
+  if (stored !== null && (agentId === undefined || agentId === stored.agentId)) return stored;
+  return enrolmentToken === undefined ? null : { enrolmentToken, agentId };
+}

@@ -1,0 +1,86 @@
+import { setMaxListeners } from 'node:events';
+import Koa from 'koa';
+import { type OpenApiInfo, openApiDocument } from '../contracts/openapi.ts';
+import type { App, Log } from './context.ts';
+import { documentationRoutes } from './docs-pages.ts';
+import { errorFunnel } from './error-handler.ts';
+import type { Metrics } from './metrics.ts';
+import { accessLog } from './middleware/access-log.ts';
+import { compression } from './middleware/compression.ts';
+import { exactCors } from './middleware/cors.ts';
+import { httpMetrics } from './middleware/http-metrics.ts';
+import { refuseWhileShuttingDown } from './middleware/refuse-while-shutting-down.ts';
+import { requestFacts } from './middleware/request-facts.ts';
+import { securityHeaders } from './middleware/security-headers.ts';
+import type { MountedRoute, RouteFrame } from './mount.ts';
+import { operationsRoutes } from './operations.ts';
+import { profileRoutes } from './profiles.ts';
+import { createRateLimit } from './rate-limit.ts';
+import type { Checks } from './readiness.ts';
+import { routing } from './routing.ts';
+
+export interface AppDeps extends Pick<RouteFrame, 'authenticate' | 'can'> {
+  /** The routes of all families; those of the service itself (probes, documentation, `/`) are added. */
+  routes: readonly MountedRoute[];
+  log: Log;
+  metrics: Metrics;
+  /** What readiness depends on: database, migrations, Temporal … */
+  checks: Checks;
+  /** Aborted when the server begins to stop. */
+  shutdown: AbortSignal;
+  options: AppOptions;
+}
+
+export interface AppOptions extends OpenApiInfo {
+  /** Name of the server in answers that carry one. */
+  name: string;
+  corsOrigins: readonly string[];
+  /** Proxies in front whose X-Forwarded-* headers are believed; 0 for none. */
+  trustProxyHops: number;
+  rateLimit: boolean;
+  /** Default false; see `RouteFrame`. */
+  checkReplies?: boolean;
+}
+
+/** The whole HTTP side: routes in a frame of middlewares, in the order in which a request passes them. */
+export function createApp(deps: AppDeps): App {
+  const { log, metrics, shutdown, options } = deps;
+  const app: App = new Koa({ proxy: options.trustProxyHops > 0 });
+  const frame = {
+    ...deps,
+    rateLimit: createRateLimit({ enabled: options.rateLimit }),
+    checkReplies: options.checkReplies ?? false,
+  };
+
+  // Every request under way listens to it; the warning at ten is meant for leaks.
+  setMaxListeners(0, shutdown);
+
+  app.use(requestFacts(options));
+  app.use(accessLog({ log }));
+  app.use(httpMetrics({ metrics }));
+  app.use(errorFunnel({ log }));
+  app.use(securityHeaders());
+  app.use(exactCors({ origins: options.corsOrigins }));
+  app.use(compression());
+  app.use(refuseWhileShuttingDown({ shutdown }));
+  app.use(routing(frame, allRoutes(deps)));
+
+  // Only what breaks after an answer has begun comes here: a client that went away, a body stream that failed.
+  app.on('error', (err: unknown) => log.warn({ event: 'http_answer_broken', err }));
+  return app;
+}
+
+/** Every route the app answers, each of them documented. */
+export function allRoutes({ routes, metrics, checks, shutdown, options }: AppDeps): MountedRoute[] {
+  const all: MountedRoute[] = [
+    ...routes,
+    ...operationsRoutes({ metrics, checks, shutdown }),
+    ...profileRoutes({ ...options, checks }),
+    ...documentationRoutes({ getDocument: () => document }),
+  ];
+  const document = openApiDocument(
+    all.map((route) => route.contract),
+    options,
+  );
+  return all;
+}

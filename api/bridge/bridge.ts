@@ -1,0 +1,325 @@
+/**
+ * The bridge: agents' sockets on one side, the ledger on the other.
+ *
+ *  D. NOTIFY is an edge: every SCAN_INTERVAL_MS, and after every renewed LISTEN, the bridge looks at the rows itself.
+ *  E. One scan at a time: it claims what waits for the agents connected here, sends cancels, drops replaced sockets.
+ */
+import {
+  type AgentFrame,
+  agentIdSchema,
+  closeCodes,
+  type Hello,
+  PING_INTERVAL_MS,
+  PRESENCE_INTERVAL_MS,
+  PROTOCOL_VERSION,
+} from '../../contracts/agent-protocol.ts';
+import { isProblem } from '../../contracts/errors.ts';
+import { agentTaskQueue } from '../../contracts/workflow-io.ts';
+import { type CommandWithAct, findCommand } from '../../db/commands.ts';
+import { connectAgent, disconnectAgent } from '../../domain/agents/connections.ts';
+import { type PresenceReport, recordPresence } from '../../domain/agents/presence.ts';
+import { claimQueued, findCancelRequests, findStaleSockets } from '../../domain/commands/claim.ts';
+import type { DomainDeps, Log } from '../../domain/deps.ts';
+import type { Authenticate } from '../context.ts';
+import type { UpgradeRoute } from '../upgrade.ts';
+import { type AgentSocket, createAgentSocket } from './agent-socket.ts';
+import { createRecorder } from './recorder.ts';
+import { type Registry, runFrameOf } from './registry.ts';
+
+/** The backstop of a lost NOTIFY, milliseconds. */
+const SCAN_INTERVAL_MS = 5_000;
+/** Presence reports are stored together this often, milliseconds. */
+const PRESENCE_FLUSH_MS = 5_000;
+/** Longest wait for reports to be stored when the bridge closes, milliseconds. */
+const CLOSE_FLUSH_MS = 5_000;
+
+export interface BridgeDeps {
+  domain: DomainDeps;
+  registry: Registry;
+  authenticate: Authenticate;
+  /** Identity of this process among the bridges. */
+  bridgeId: string;
+  serverVersion: string;
+  /** Where agents with Temporal delivery connect. */
+  temporal: { address: string; namespace: string };
+  log: Log;
+}
+
+export interface Bridge {
+  upgradeRoute: UpgradeRoute;
+  /** Look at the rows of these agents now (or of all agents connected here). */
+  wake(agentIds: readonly string[] | '*'): void;
+  /** Close an agent's socket here, if it has one: its credential is gone. */
+  expel(agentId: string): void;
+  /** Stop accepting, tell the agents, store what they reported. Idempotent. */
+  close(): Promise<void>;
+}
+
+export function createBridge(deps: BridgeDeps): Bridge {
+  const { domain, registry, log } = deps;
+  const presence = new Map<string, PresenceReport>();
+  const closing = new Set<Promise<void>>();
+  let wanted: Set<string> | '*' = new Set();
+  let scanning: Promise<void> | undefined;
+  let closed: Promise<void> | undefined;
+
+  const recorder = createRecorder({
+    domain,
+    acknowledge(ack) {
+      const socket = registry.find(ack.agentId);
+      if (ack.kind === 'result') return socket?.send({ type: 'resultAck', commandId: ack.commandId });
+      const { commandId, stream, nextOffset } = ack;
+      socket?.send({ type: 'outputAck', commandId, stream, nextOffset });
+    },
+    onLost(sockets, error) {
+      log.error({ event: 'reports_not_stored', agents: sockets.size, err: error });
+      for (const socket of sockets)
+        socket.close(closeCodes.goingAway, 'could not store reports; connect again');
+    },
+  });
+
+  const offer = (socket: AgentSocket, command: CommandWithAct): void => {
+    const frame = runFrameOf(command);
+    if (frame === undefined) {
+      log.error({ event: 'act_digest_mismatch', commandId: command.commandId, agentId: command.agentId });
+      return;
+    }
+    socket.send(frame);
+    if (command.cancelRequestedAt !== null) {
+      socket.send({
+        type: 'cancel',
+        commandId: command.commandId,
+        reason: command.cancelReason ?? 'canceled',
+      });
+    }
+  };
+
+  const onHello = async (socket: AgentSocket, hello: Hello): Promise<void> => {
+    let connected: Awaited<ReturnType<typeof connectAgent>>;
+    try {
+      connected = await connectAgent(domain, { hello, bridgeId: deps.bridgeId, address: socket.address });
+    } catch (error) {
+      if (isProblem(error, 'agent_revoked') || isProblem(error, 'agent_not_found')) {
+        return socket.close(closeCodes.revoked, error.code);
+      }
+      throw error;
+    }
+    socket.accept(connected.epoch, hello);
+    const live = socket.live();
+    // Closed while the transaction ran: its close handler had no epoch to release.
+    if (live === undefined) return void (await disconnectAgent(domain, hello.agentId, connected.epoch));
+    registry.add(socket)?.close(closeCodes.superseded, 'a newer connection of this agent took over');
+    log.info({
+      event: 'agent_connected',
+      agentId: hello.agentId,
+      epoch: live.epoch,
+      delivery: hello.delivery,
+    });
+    socket.send({
+      type: 'welcome',
+      protocol: PROTOCOL_VERSION,
+      agentId: hello.agentId,
+      epoch: live.epoch,
+      presenceIntervalMs: PRESENCE_INTERVAL_MS,
+      serverVersion: deps.serverVersion,
+      resetJournal: connected.resetJournal,
+      ...(hello.delivery === 'temporal'
+        ? { temporal: { ...deps.temporal, taskQueue: agentTaskQueue(hello.agentId) } }
+        : {}),
+    });
+    for (const command of connected.reoffer) offer(socket, command);
+    wake([hello.agentId]);
+  };
+
+  const onFrame = (socket: AgentSocket, frame: AgentFrame, bytes: number): void => {
+    const live = socket.live();
+    if (live === undefined) return socket.stored(bytes);
+    const { agentId } = socket;
+    switch (frame.type) {
+      case 'started':
+      case 'output':
+      case 'result':
+      case 'notKnown':
+        return recorder.push(socket, { agentId, journalId: live.hello.journalId, frame }, bytes);
+      case 'presence':
+        presence.set(agentId, {
+          agentId,
+          epoch: live.epoch,
+          journalSeq: frame.journalSeq,
+          running: frame.running,
+          draining: registry.isDraining(agentId),
+          metrics: frame.metrics,
+        });
+        break;
+      case 'claim':
+        track(claim(socket, live.epoch, frame.commandId));
+        break;
+      case 'draining':
+        registry.drain(agentId);
+        break;
+      case 'error':
+        log.warn({ event: 'agent_error', agentId, code: frame.code, message: frame.message });
+        break;
+      case 'hello':
+        break;
+    }
+    socket.stored(bytes);
+  };
+
+  /** Temporal delivery: the agent asks for one command; the same claim decides. */
+  const claim = async (socket: AgentSocket, epoch: number, commandId: string): Promise<void> => {
+    const [command] = await claimQueued(domain, [{ agentId: socket.agentId, epoch }], commandId);
+    if (command !== undefined) return offer(socket, command);
+    const row = await findCommand(domain.db, commandId);
+    const isOut =
+      row !== undefined &&
+      row.agentId === socket.agentId &&
+      (row.state === 'sent' || row.state === 'running');
+    // Sent to this very journal before (a lost frame, a retried activity): offer it again, the journal decides.
+    if (isOut && row.sentJournalId === socket.live()?.hello.journalId) return offer(socket, row);
+    socket.send({
+      type: 'claimRefused',
+      commandId,
+      state: row?.state ?? 'unknown',
+      reason: 'not claimable by this agent now',
+    });
+  };
+
+  const onClose = (socket: AgentSocket): void => {
+    const live = socket.live();
+    registry.remove(socket);
+    if (live === undefined) return;
+    log.info({ event: 'agent_disconnected', agentId: socket.agentId, epoch: live.epoch });
+    track(disconnectAgent(domain, socket.agentId, live.epoch));
+  };
+
+  const track = (work: Promise<void>): void => {
+    const tracked = work
+      .catch((error: unknown) => log.error({ event: 'bridge_work_failed', err: error }))
+      .finally(() => closing.delete(tracked));
+    closing.add(tracked);
+  };
+
+  const wake = (agentIds: readonly string[] | '*'): void => {
+    if (closed !== undefined) return;
+    if (agentIds === '*') wanted = '*';
+    else if (wanted !== '*') for (const agentId of agentIds) if (registry.find(agentId)) wanted.add(agentId);
+    if (wanted !== '*' && wanted.size === 0) return;
+    scanning ??= scanLoop();
+  };
+
+  const scanLoop = async (): Promise<void> => {
+    while ((wanted === '*' || wanted.size > 0) && closed === undefined) {
+      const ids = wanted;
+      wanted = new Set();
+      const sockets = registry.all().filter((socket) => ids === '*' || ids.has(socket.agentId));
+      await scan(sockets).catch((error: unknown) => log.error({ event: 'bridge_scan_failed', err: error }));
+    }
+    scanning = undefined;
+  };
+
+  const scan = async (sockets: readonly AgentSocket[]): Promise<void> => {
+    const held = sockets.flatMap((socket) => {
+      const live = socket.live();
+      return live === undefined ? [] : [{ agentId: socket.agentId, epoch: live.epoch, hello: live.hello }];
+    });
+    if (held.length === 0) return;
+    for (const agentId of await findStaleSockets(domain, held)) {
+      registry.find(agentId)?.close(closeCodes.superseded, 'a newer connection of this agent took over');
+    }
+    const takers = held.filter(
+      (one) => one.hello.delivery === 'websocket' && !registry.isDraining(one.agentId),
+    );
+    const claimed = await claimQueued(domain, takers);
+    for (const command of claimed) {
+      const socket = registry.find(command.agentId);
+      if (socket !== undefined && socket.live()?.epoch === command.sentEpoch) offer(socket, command);
+    }
+    if (claimed.length > 0) wake([...new Set(claimed.map((command) => command.agentId))]);
+    const agentIds = held.map((one) => one.agentId);
+    for (const cancel of await findCancelRequests(domain, agentIds)) {
+      registry
+        .find(cancel.agentId)
+        ?.send({ type: 'cancel', commandId: cancel.commandId, reason: cancel.reason });
+    }
+  };
+
+  const flushPresence = (): void => {
+    if (presence.size === 0) return;
+    const reports = [...presence.values()];
+    presence.clear();
+    track(recordPresence(domain, deps.bridgeId, reports));
+  };
+
+  const timers = [
+    setInterval(() => wake('*'), SCAN_INTERVAL_MS),
+    setInterval(flushPresence, PRESENCE_FLUSH_MS),
+    setInterval(() => registry.all().forEach((socket) => socket.checkAlive()), PING_INTERVAL_MS),
+  ];
+  const pending = new Set<AgentSocket>();
+
+  return {
+    upgradeRoute: {
+      path: '/v1/agent',
+      async handle(upgrade) {
+        const principal = await deps
+          .authenticate({ ...upgrade, headers: upgrade.request.headers })
+          .catch((error: unknown) => {
+            if (isProblem(error)) return null;
+            throw error;
+          });
+        if (principal?.kind !== 'agent' || !agentIdSchema.safeParse(principal.id).success) {
+          return upgrade.refuse('an agent token is needed');
+        }
+        const ws = await upgrade.accept();
+        const socket = createAgentSocket(
+          ws,
+          { agentId: principal.id, address: upgrade.address },
+          {
+            onHello,
+            onFrame,
+            onClose(ended) {
+              pending.delete(ended);
+              onClose(ended);
+            },
+            onProblem: (ended, fields) => log.warn({ ...fields, agentId: ended.agentId }),
+          },
+        );
+        pending.add(socket);
+      },
+    },
+    wake,
+    expel: (agentId) => registry.find(agentId)?.close(closeCodes.revoked, 'the agent was revoked'),
+    close() {
+      closed ??= (async () => {
+        for (const timer of timers) clearInterval(timer);
+        await withDeadline(recorder.flush(), CLOSE_FLUSH_MS);
+        for (const socket of pending) socket.close(closeCodes.goingAway, 'the server is shutting down');
+        await scanning;
+        flushPresence();
+        await withDeadline(waitUntilEmpty(pending, closing), CLOSE_FLUSH_MS);
+      })();
+      return closed;
+    },
+  };
+}
+
+/** Sockets close and their disconnects are stored. */
+async function waitUntilEmpty(
+  sockets: ReadonlySet<AgentSocket>,
+  work: ReadonlySet<Promise<void>>,
+): Promise<void> {
+  while (sockets.size > 0 || work.size > 0) {
+    if (work.size > 0) await Promise.all(work);
+    else await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+async function withDeadline(work: Promise<void>, deadlineMs: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const deadline = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, deadlineMs);
+  });
+  await Promise.race([work, deadline]);
+  clearTimeout(timer);
+}

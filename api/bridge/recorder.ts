@@ -1,0 +1,78 @@
+/**
+ * Store what agents report, set-based: a flush starts at once when none is under way, and takes all that gathered
+ * meanwhile. One lane, so the frames of a command keep their order.
+ */
+import { type Ack, type Report, recordReports } from '../../domain/commands/record.ts';
+import type { DomainDeps } from '../../domain/deps.ts';
+import type { AgentSocket } from './agent-socket.ts';
+
+/** Most reports of one transaction. */
+const MAX_FLUSH_REPORTS = 200;
+/** Most bytes of frames in one transaction (a single larger frame cannot exist: frames end at 1 MiB). */
+const MAX_FLUSH_BYTES = 4 * 1024 * 1024;
+
+export interface Recorder {
+  push(socket: AgentSocket, report: Report, bytes: number): void;
+  /** Resolves when everything pushed so far is stored or given up. */
+  flush(): Promise<void>;
+}
+
+interface Entry {
+  socket: AgentSocket;
+  report: Report;
+  bytes: number;
+}
+
+export interface RecorderDeps {
+  domain: DomainDeps;
+  /** Send the ack to the agent's present socket. */
+  acknowledge(ack: Ack): void;
+  /** A set could not be stored: its agents must connect again and resend what was not acked. */
+  onLost(sockets: ReadonlySet<AgentSocket>, error: unknown): void;
+}
+
+export function createRecorder(deps: RecorderDeps): Recorder {
+  let queue: Entry[] = [];
+  let flushing: Promise<void> | undefined;
+
+  const take = (): Entry[] => {
+    let bytes = 0;
+    let count = 0;
+    for (const entry of queue) {
+      if (count > 0 && (count >= MAX_FLUSH_REPORTS || bytes + entry.bytes > MAX_FLUSH_BYTES)) break;
+      bytes += entry.bytes;
+      count += 1;
+    }
+    const taken = queue.slice(0, count);
+    queue = queue.slice(count);
+    return taken;
+  };
+
+  const run = async (): Promise<void> => {
+    while (queue.length > 0) {
+      const entries = take();
+      try {
+        const acks = await recordReports(
+          deps.domain,
+          entries.map((entry) => entry.report),
+        );
+        for (const ack of acks) deps.acknowledge(ack);
+      } catch (error) {
+        deps.onLost(new Set(entries.map((entry) => entry.socket)), error);
+      }
+      for (const entry of entries) entry.socket.stored(entry.bytes);
+    }
+    flushing = undefined;
+  };
+
+  return {
+    push(socket, report, bytes) {
+      queue.push({ socket, report, bytes });
+      // After the frames that came with this one were read: they go into the same transaction.
+      flushing ??= new Promise<void>((resolve) => setImmediate(resolve)).then(run);
+    },
+    flush: async () => {
+      while (flushing !== undefined) await flushing;
+    },
+  };
+}

@@ -1,0 +1,85 @@
+import type { IncomingMessage } from 'node:http';
+import type Koa from 'koa';
+import type { Family, Profile } from '../contracts/families/family.ts';
+import type { Principal } from '../contracts/principal.ts';
+import type { RouteContract } from '../contracts/route.ts';
+
+/** What the middlewares know about a request. Each field is set by the middleware named. */
+export interface RequestState {
+  /** requestFacts */
+  requestId: string;
+  profile: Profile;
+  /** Address of the client, behind the trusted proxies. */
+  address: string;
+  /** Path and query with secrets stripped, fit for logs and error bodies. */
+  safePath: string;
+  /** Resolves once the answer has left or the client has gone, whichever comes first. */
+  ended: Promise<void>;
+  /** mount: the route that matched; until then null. */
+  route: RouteContract | null;
+  principal: Principal | null;
+  /** errorFunnel: the code answered, for log and metrics. */
+  errorCode: string | null;
+}
+
+export type AppContext = Koa.ParameterizedContext<RequestState>;
+export type AppMiddleware = Koa.Middleware<RequestState>;
+export type App = Koa<RequestState>;
+
+/** A fact worth a line: the event's name and its fields. */
+export type LogFact = { event: string } & Record<string, unknown>;
+
+/** The logger as this folder uses it. */
+export type Log = Record<'debug' | 'info' | 'warn' | 'error', (fact: LogFact) => void>;
+
+/** Whoever asks, or null when the request carries no credential. Throws `invalid_token` for a bad one. */
+export type Authenticate = (request: CredentialSource) => Promise<Principal | null>;
+
+/** Where credentials may stand: HTTP requests and socket upgrades alike. */
+export interface CredentialSource {
+  headers: IncomingMessage['headers'];
+  /** Query parameters of the request; `token` for clients that cannot send headers. */
+  query: URLSearchParams;
+  /** Family whose rules on credentials apply. */
+  family: Family;
+  address: string;
+}
+
+const secretParameters = [
+  'token',
+  'api_token',
+  'access_token',
+  'ticket',
+  'key',
+  'api_key',
+  'secret',
+  'password',
+];
+
+/** The path and query with the values of secret parameters replaced, so that it may be logged and sent. */
+export function stripSecrets(url: string): string {
+  const start = url.indexOf('?');
+  if (start === -1) return url;
+  const query = new URLSearchParams(url.slice(start + 1));
+  let found = false;
+  for (const name of new Set(query.keys())) {
+    if (!secretParameters.includes(name.toLowerCase())) continue;
+    query.set(name, 'stripped');
+    found = true;
+  }
+  return found ? `${url.slice(0, start)}?${query}` : url;
+}
+
+/**
+ * Address of the client: the peer, or with `trustedHops` proxies in front the entry that the outermost trusted
+ * proxy added to X-Forwarded-For. Entries further left are the client's own claim and are not believed.
+ */
+export function clientAddress(request: IncomingMessage, trustedHops: number): string {
+  const peer = request.socket.remoteAddress ?? 'unknown';
+  const header = request.headers['x-forwarded-for'];
+  const claimed = (Array.isArray(header) ? header.join(',') : (header ?? ''))
+    .split(',')
+    .map((part) => part.trim());
+  const chain = [...claimed.filter((part) => part !== ''), peer];
+  return chain[Math.max(0, chain.length - 1 - trustedHops)] ?? peer;
+}

@@ -1,0 +1,93 @@
+import { PassThrough } from 'node:stream';
+import type { EventStream } from '../contracts/route.ts';
+import type { AppContext } from './context.ts';
+
+/** Interval of comments that keep proxies from closing a silent stream. */
+export const DEFAULT_KEEP_ALIVE_MS = 15_000;
+
+/** A client this far behind is dropped; it resumes with `Last-Event-ID` when it can read again. */
+export const MAX_BUFFERED_BYTES = 1024 * 1024;
+
+interface EventStreamOptions {
+  keepAliveMs?: number;
+  /** Text of the keep-alive comment; clients of each family know their own. */
+  keepAliveText?: string;
+  /** Ends the stream from our side (shutdown). */
+  signal?: AbortSignal;
+}
+
+/**
+ * Answers with server-sent events. The stream ends by `close()`, by the client, by the signal, or when more
+ * than `MAX_BUFFERED_BYTES` wait for the client.
+ *
+ * Framing: `id`, `event`, `data` lines with LF, one empty line at the end (HTML standard, section 9.2).
+ */
+export function openEventStream(ctx: AppContext, options: EventStreamOptions = {}): EventStream {
+  const { keepAliveMs = DEFAULT_KEEP_ALIVE_MS, keepAliveText = 'keep-alive', signal } = options;
+  const output = new PassThrough({ highWaterMark: MAX_BUFFERED_BYTES });
+  const closing = new AbortController();
+
+  ctx.status = 200;
+  ctx.set({
+    'Content-Type': 'text/event-stream; charset=utf-8',
+    'Cache-Control': 'no-cache, no-transform',
+    'X-Accel-Buffering': 'no',
+  });
+  ctx.compress = false;
+  ctx.body = output;
+  ctx.flushHeaders();
+
+  function write(text: string): void {
+    if (closing.signal.aborted) return;
+    output.write(text);
+    if (output.readableLength + output.writableLength + ctx.res.writableLength > MAX_BUFFERED_BYTES) drop();
+  }
+
+  /** The client does not read: waiting for the buffer to leave would hold it for ever. */
+  function drop(): void {
+    close();
+    ctx.res.destroy();
+  }
+
+  function close(): void {
+    if (closing.signal.aborted) return;
+    clearInterval(keepAlive);
+    signal?.removeEventListener('abort', close);
+    output.end();
+    closing.abort();
+  }
+
+  const keepAlive = setInterval(() => write(`: ${keepAliveText}\n\n`), keepAliveMs);
+  void ctx.state.ended.then(close);
+  signal?.addEventListener('abort', close);
+  if (signal?.aborted) close();
+
+  return {
+    send: ({ id, event, data }) => write(frame({ id, event, data })),
+    comment: (text) => write(`: ${singleLine(text)}\n\n`),
+    close,
+    closed: closing.signal,
+  };
+}
+
+function frame({
+  id,
+  event,
+  data,
+}: {
+  id: string | undefined;
+  event: string | undefined;
+  data: unknown;
+}): string {
+  const text = typeof data === 'string' ? data : JSON.stringify(data);
+  const lines = text.split(/\r\n|\r|\n/).map((line) => `data: ${line}\n`);
+  const head =
+    (id === undefined ? '' : `id: ${singleLine(id)}\n`) +
+    (event === undefined ? '' : `event: ${singleLine(event)}\n`);
+  return `${head}${lines.join('')}\n`;
+}
+
+/** A line break would end the field and start one of the writer's choosing. */
+function singleLine(text: string): string {
+  return text.replaceAll(/[\r\n\0]/g, ' ');
+}

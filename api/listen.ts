@@ -1,0 +1,149 @@
+import http from 'node:http';
+import https from 'node:https';
+import type { AddressInfo, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { Profile } from '../contracts/families/family.ts';
+import type { App, Log } from './context.ts';
+import { setProfile } from './profiles.ts';
+import type { UpgradeHandler } from './upgrade.ts';
+
+/** All headers of a request must have come within this time (slow-loris). */
+export const HEADERS_TIMEOUT_MS = 10_000;
+/** The whole request, body included, must have come within this time. */
+export const REQUEST_TIMEOUT_MS = 60_000;
+/** An idle connection is kept this long; longer than the usual 60 s of proxies, so that they close first. */
+export const KEEP_ALIVE_TIMEOUT_MS = 65_000;
+export const MAX_HEADER_BYTES = 16 * 1024;
+/** Open connections of one listener, sockets of agents included. */
+export const MAX_CONNECTIONS = 20_000;
+/** What is under way when the server stops may take this long to end. */
+export const DEFAULT_CLOSE_DEADLINE_MS = 10_000;
+
+export interface Listener {
+  host: string;
+  /** 0 lets the system choose. */
+  port: number;
+  profile: Profile;
+  tls?: { cert: string | Buffer; key: string | Buffer };
+}
+
+export interface ListenerAddress {
+  host: string;
+  port: number;
+  profile: Profile;
+  url: string;
+}
+
+export interface Listening {
+  addresses: ListenerAddress[];
+  /** Stops accepting, waits for what is under way, cuts off what is left at the deadline. Idempotent. */
+  close(options?: { deadlineMs?: number }): Promise<void>;
+}
+
+interface ListenDeps {
+  app: App;
+  upgrade: UpgradeHandler;
+  log: Log;
+}
+
+/** Opens every listener, or none: throws with the address that could not be had. */
+export async function listen(deps: ListenDeps, listeners: readonly Listener[]): Promise<Listening> {
+  const callback = deps.app.callback();
+  const servers: OpenServer[] = [];
+  let closing: Promise<void> | undefined;
+
+  function close({ deadlineMs = DEFAULT_CLOSE_DEADLINE_MS } = {}): Promise<void> {
+    closing ??= Promise.all(servers.map((server) => server.close(deadlineMs))).then(() => {});
+    return closing;
+  }
+
+  try {
+    for (const listener of listeners) servers.push(await openServer(deps, callback, listener));
+  } catch (error) {
+    await close({ deadlineMs: 0 });
+    throw error;
+  }
+  return { addresses: servers.map((server) => server.address), close };
+}
+
+interface OpenServer {
+  address: ListenerAddress;
+  close(deadlineMs: number): Promise<void>;
+}
+
+async function openServer(
+  { upgrade, log }: ListenDeps,
+  callback: http.RequestListener,
+  listener: Listener,
+): Promise<OpenServer> {
+  const { host, port, profile, tls } = listener;
+  const options = {
+    headersTimeout: HEADERS_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    maxHeaderSize: MAX_HEADER_BYTES,
+  };
+  const server = tls ? https.createServer({ ...options, ...tls }) : http.createServer(options);
+  server.keepAliveTimeout = KEEP_ALIVE_TIMEOUT_MS;
+  server.maxConnections = MAX_CONNECTIONS;
+  const upgraded = new Set<Socket>();
+
+  server.on('request', (request, response) => {
+    setProfile(request, profile);
+    // A keep-alive connection that falls idle while we stop would hold the server open.
+    response.once('finish', () => {
+      if (!server.listening) server.closeIdleConnections();
+    });
+    void callback(request, response);
+  });
+  server.on('upgrade', (request: http.IncomingMessage, socket: Socket, head: Buffer) => {
+    setProfile(request, profile);
+    upgraded.add(socket);
+    socket.once('close', () => upgraded.delete(socket));
+    upgrade(request, socket, head);
+  });
+  server.on('clientError', answerClientError);
+
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (cause) =>
+      reject(new Error(`cannot listen on ${host}:${port}: ${cause.message}`, { cause })),
+    );
+    server.listen({ host, port }, resolve);
+  });
+  server.removeAllListeners('error');
+  server.on('error', (err) => log.error({ event: 'listener_error', host, port, err }));
+
+  const bound = server.address() as AddressInfo;
+  const urlHost = bound.family === 'IPv6' ? `[${bound.address}]` : bound.address;
+  return {
+    address: { host, port: bound.port, profile, url: `${tls ? 'https' : 'http'}://${urlHost}:${bound.port}` },
+    close: (deadlineMs) => closeServer(server, upgraded, deadlineMs),
+  };
+}
+
+/** Upgraded sockets are told and closed by their owners; `http` no longer knows them, so they are ended here. */
+function closeServer(
+  server: http.Server | https.Server,
+  upgraded: Set<Socket>,
+  deadlineMs: number,
+): Promise<void> {
+  return new Promise((resolve) => {
+    const deadline = setTimeout(() => {
+      server.closeAllConnections();
+      for (const socket of upgraded) socket.destroy();
+    }, deadlineMs);
+    server.close(() => {
+      clearTimeout(deadline);
+      resolve();
+    });
+    server.closeIdleConnections();
+  });
+}
+
+/** What cannot be read as HTTP is answered without naming a dialect: there is no path yet. */
+function answerClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+  const status =
+    error.code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : '400 Bad Request';
+  const line = error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? '408 Request Timeout' : status;
+  socket.end(`HTTP/1.1 ${line}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+}

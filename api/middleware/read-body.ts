@@ -1,0 +1,105 @@
+import type { IncomingMessage } from 'node:http';
+import { problem } from '../../contracts/errors.ts';
+import type { BodyType } from '../../contracts/route.ts';
+import type { AppContext } from '../context.ts';
+import { parseStrictJson } from './strict-json.ts';
+
+/** Largest body of a request. */
+export const MAX_BODY_BYTES = 1024 * 1024;
+
+/**
+ * A body that is too large is still read up to here and thrown away: a client that is cut off while it sends
+ * sees a broken connection instead of the 413.
+ */
+const MAX_DISCARDED_BYTES = 8 * MAX_BODY_BYTES;
+
+const mediaTypes: Record<BodyType, string> = {
+  json: 'application/json',
+  form: 'application/x-www-form-urlencoded',
+};
+
+/**
+ * Reads and parses the body; undefined when the request has none.
+ *
+ * Throws `unsupported_media_type`, `body_too_large`, `malformed_json`.
+ */
+export async function readBody(ctx: AppContext, accepted: readonly BodyType[] = ['json']): Promise<unknown> {
+  if (!mayHaveBody(ctx)) return undefined;
+  assertPlainEncoding(ctx);
+  const text = decodeUtf8(await collect(ctx));
+  if (text === '') return undefined;
+  switch (bodyTypeOf(ctx, accepted)) {
+    case 'json':
+      return parseStrictJson(text);
+    case 'form':
+      return parseForm(text);
+  }
+}
+
+/** A request without either header has no body (RFC 9112 section 6.3). */
+function mayHaveBody(ctx: AppContext): boolean {
+  const length = ctx.req.headers['content-length'];
+  return ctx.req.headers['transfer-encoding'] !== undefined || (length !== undefined && Number(length) > 0);
+}
+
+function assertPlainEncoding(ctx: AppContext): void {
+  const encoding = ctx.get('Content-Encoding').toLowerCase();
+  if (encoding === '' || encoding === 'identity') return;
+  throw problem('unsupported_media_type', { accepted: 'plain bytes, without Content-Encoding' });
+}
+
+function bodyTypeOf(ctx: AppContext, accepted: readonly BodyType[]): BodyType {
+  const mediaType = ctx.get('Content-Type').split(';', 1)[0]?.trim().toLowerCase() ?? '';
+  const found = accepted.find((type) => matches(mediaType, type));
+  if (found !== undefined) return found;
+  const names = accepted.map((type) => mediaTypes[type]).join(' or ');
+  throw problem('unsupported_media_type', { accepted: names });
+}
+
+function matches(mediaType: string, type: BodyType): boolean {
+  return (
+    mediaType === mediaTypes[type] || (type === 'json' && /^application\/[\w.-]+\+json$/.test(mediaType))
+  );
+}
+
+/** All bytes of the body, no longer kept as soon as they are too many. */
+async function collect(ctx: AppContext): Promise<Buffer> {
+  if (Number(ctx.req.headers['content-length'] ?? 0) > MAX_DISCARDED_BYTES) throw tooLarge(ctx);
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of bytesOf(ctx.req)) {
+    size += chunk.length;
+    if (size > MAX_DISCARDED_BYTES) throw tooLarge(ctx);
+    if (size <= MAX_BODY_BYTES) chunks.push(chunk);
+  }
+  if (size > MAX_BODY_BYTES) throw problem('body_too_large', { maxBytes: MAX_BODY_BYTES });
+  return Buffer.concat(chunks);
+}
+
+/** Leaving the loop keeps the socket open for the answer; a client that goes away mid-body is its own doing. */
+async function* bytesOf(request: IncomingMessage): AsyncGenerator<Buffer> {
+  try {
+    yield* request.iterator({ destroyOnReturn: false });
+  } catch (cause) {
+    throw problem('bad_request', {}, { cause });
+  }
+}
+
+/** The rest of the body is not read, so the connection cannot be used again. */
+function tooLarge(ctx: AppContext) {
+  ctx.set('Connection', 'close');
+  return problem('body_too_large', { maxBytes: MAX_BODY_BYTES });
+}
+
+function decodeUtf8(bytes: Buffer): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw problem('malformed_json', { reason: 'the bytes are not UTF-8' }, { cause });
+  }
+}
+
+/** Form fields as an object of texts; the last of equal names wins, as forms have it. */
+function parseForm(text: string): Record<string, string> {
+  return Object.fromEntries(new URLSearchParams(text));
+}

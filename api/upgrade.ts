@@ -1,0 +1,161 @@
+import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { type WebSocket, WebSocketServer } from 'ws';
+import { isProblem, problem, type SteelthreadError } from '../contracts/errors.ts';
+import { type Family, familyOfPath } from '../contracts/families/family.ts';
+import { clientAddress, type Log, stripSecrets } from './context.ts';
+import { asProblem, describeError } from './errors/describe-error.ts';
+import { profileOf } from './profiles.ts';
+
+/** Largest message a socket may send. */
+export const MAX_FRAME_BYTES = 1024 * 1024;
+
+/** A socket that was refused has this long to answer our close frame. */
+const REFUSED_CLOSE_TIMEOUT_MS = 2_000;
+
+/** RFC 6455: a policy of the server was violated; also how clients know a refused credential. */
+export const CLOSE_POLICY_VIOLATION = 1008;
+
+/** A request to speak WebSocket, before it is answered. */
+export interface Upgrade {
+  request: IncomingMessage;
+  /** Values of the path's parameters, decoded. */
+  params: Readonly<Record<string, string>>;
+  query: URLSearchParams;
+  family: Family;
+  /** Address of the client, behind the trusted proxies. */
+  address: string;
+  /** Path and query fit for logs. */
+  safePath: string;
+  /** Completes the handshake. */
+  accept(): Promise<WebSocket>;
+  /** Completes the handshake and closes at once without a frame: how the families refuse a socket. */
+  refuse(reason: string, code?: number): Promise<void>;
+}
+
+export interface UpgradeRoute {
+  /** `/api/v1/ws/{agent_id}`; literal segments win over parameters. */
+  path: `/${string}`;
+  /** A problem thrown before `accept` is answered in plain HTTP, in the dialect of the path. */
+  handle: (upgrade: Upgrade) => Promise<void>;
+}
+
+export type UpgradeHandler = (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
+
+interface UpgradeDeps {
+  routes: readonly UpgradeRoute[];
+  trustProxyHops: number;
+  shutdown: AbortSignal;
+  log: Log;
+}
+
+/** The one place where sockets are upgraded; every listener gives its upgrades here. */
+export function createUpgradeRouter({ routes, trustProxyHops, shutdown, log }: UpgradeDeps): UpgradeHandler {
+  const sockets = new WebSocketServer({
+    noServer: true,
+    perMessageDeflate: false,
+    maxPayload: MAX_FRAME_BYTES,
+  });
+  const matchers = routes.map(({ path, handle }) => ({ path, match: pathMatcher(path), handle }));
+  // Fewer parameters first, so that a literal path is found before one that would take its last segment as an id.
+  matchers.sort((a, b) => a.path.split('{').length - b.path.split('{').length);
+
+  return (request, socket, head) => {
+    socket.on('error', (err) => log.debug({ event: 'upgrade_socket_error', err }));
+    const url = parseUrl(request.url);
+    const upgrade = {
+      request,
+      query: url.searchParams,
+      family: familyOfPath(url.pathname, profileOf(request)),
+      address: clientAddress(request, trustProxyHops),
+      safePath: stripSecrets(request.url ?? '/'),
+      accept: () => accept(sockets, request, socket, head),
+      refuse: async (reason: string, code = CLOSE_POLICY_VIOLATION) => {
+        closeRefused(await accept(sockets, request, socket, head), code, reason);
+      },
+    };
+    handleUpgrade(url.pathname, upgrade).catch((thrown: unknown) => {
+      const error = asProblem(thrown);
+      const fields = { path: upgrade.safePath, address: upgrade.address, code: error.code };
+      if (isProblem(thrown)) log.info({ event: 'upgrade_refused', ...fields });
+      else log.error({ event: 'upgrade_failed', ...fields, err: thrown });
+      answerPlain(socket, error, url.pathname, upgrade.family, request);
+    });
+  };
+
+  async function handleUpgrade(path: string, upgrade: Omit<Upgrade, 'params'>): Promise<void> {
+    if (shutdown.aborted) throw problem('shutdown_in_progress');
+    for (const { match, handle } of matchers) {
+      const params = match(path);
+      if (params !== null) return handle({ ...upgrade, params });
+    }
+    throw problem('not_found');
+  }
+}
+
+function accept(sockets: WebSocketServer, request: IncomingMessage, socket: Duplex, head: Buffer) {
+  return new Promise<WebSocket>((resolve, reject) => {
+    // ws answers a bad handshake itself and then only destroys the socket.
+    socket.once('close', () => reject(problem('bad_request')));
+    sockets.handleUpgrade(request, socket, head, resolve);
+  });
+}
+
+function closeRefused(socket: WebSocket, code: number, reason: string): void {
+  socket.on('error', () => socket.terminate());
+  socket.close(code, reason.slice(0, 120));
+  const timer = setTimeout(() => socket.terminate(), REFUSED_CLOSE_TIMEOUT_MS);
+  socket.once('close', () => clearTimeout(timer));
+}
+
+/** A matcher that gives the decoded parameters, or null where the path is another one. */
+function pathMatcher(path: string): (candidate: string) => Record<string, string> | null {
+  const pattern = path.replaceAll(/[.*+?^$()|[\]\\]/g, '\\$&').replaceAll(/\{(\w+)\}/g, '(?<$1>[^/]+)');
+  const expression = new RegExp(`^${pattern}/?$`);
+  return (candidate) => {
+    const found = expression.exec(candidate);
+    if (found === null) return null;
+    try {
+      const entries = Object.entries(found.groups ?? {});
+      return Object.fromEntries(entries.map(([name, value]) => [name, decodeURIComponent(value)]));
+    } catch {
+      return null;
+    }
+  };
+}
+
+/** The request target can be anything; only its path and query are of interest. */
+function parseUrl(target = '/'): URL {
+  try {
+    return new URL(`http://host${target.startsWith('/') ? target : '/'}`);
+  } catch {
+    return new URL('http://host/');
+  }
+}
+
+function answerPlain(
+  socket: Duplex,
+  error: SteelthreadError,
+  path: string,
+  family: Family,
+  request: IncomingMessage,
+): void {
+  if (!socket.writable) return;
+  const { status, contentType, headers, body } = describeError(error, {
+    family,
+    route: null,
+    path,
+    method: request.method ?? 'GET',
+    requestId: '',
+    accept: request.headers.accept,
+  });
+  const text = JSON.stringify(body);
+  const lines = [
+    `HTTP/1.1 ${status} ${error.code}`,
+    `Content-Type: ${contentType}; charset=utf-8`,
+    `Content-Length: ${Buffer.byteLength(text)}`,
+    ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
+    'Connection: close',
+  ];
+  socket.end(`${lines.join('\r\n')}\r\n\r\n${text}`);
+}

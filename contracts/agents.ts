@@ -1,0 +1,70 @@
+/** Agents and their enrolment, as the house API speaks them. */
+import { z } from 'zod';
+import { agentIdSchema, deliveries, metricsSchema } from './agent-protocol.ts';
+import { pageOf, pageQuery, timeSchema } from './shared.ts';
+
+/** An agent not heard of for this long counts as offline, milliseconds. */
+export const OFFLINE_AFTER_MS = 60_000;
+/** Default and longest life of an enrolment token, milliseconds. */
+export const DEFAULT_ENROLMENT_TTL_MS = 60 * 60 * 1000;
+export const MAX_ENROLMENT_TTL_MS = 30 * 24 * 60 * 60 * 1000;
+
+const tagSchema = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$/);
+
+export const agentSchema = z
+  .object({
+    id: z.string(),
+    hostname: z.string(),
+    os: z.string().nullable(),
+    arch: z.string().nullable(),
+    version: z.string().nullable(),
+    delivery: z.enum(deliveries),
+    status: z.enum(['online', 'offline', 'draining', 'revoked']),
+    tags: z.array(z.string()),
+    capabilities: z.array(z.string()),
+    shells: z.array(z.string()),
+    defaultShell: z.string().nullable(),
+    runningCount: z.int(),
+    metrics: metricsSchema.nullable(),
+    lastSeenAt: timeSchema.nullable(),
+    connectedAt: timeSchema.nullable(),
+    createdAt: timeSchema,
+    revokedAt: timeSchema.nullable(),
+  })
+  .meta({ id: 'Agent' });
+export type AgentView = z.infer<typeof agentSchema>;
+
+export const agentListQuerySchema = z.strictObject({
+  ...pageQuery,
+  status: z.enum(['online', 'offline', 'revoked']).optional(),
+  tag: tagSchema.optional(),
+});
+export type AgentListQuery = z.infer<typeof agentListQuerySchema>;
+export const agentPageSchema = pageOf(agentSchema);
+
+export const createEnrolmentBodySchema = z.strictObject({
+  label: z.string().max(255).optional(),
+  tags: z.array(tagSchema).max(32).default([]),
+  maxUses: z.int().min(1).max(10_000).default(1),
+  ttlMs: z.int().min(1000).max(MAX_ENROLMENT_TTL_MS).default(DEFAULT_ENROLMENT_TTL_MS),
+});
+export type CreateEnrolmentBody = z.infer<typeof createEnrolmentBodySchema>;
+export const enrolmentSchema = z.object({
+  id: z.uuid(),
+  enrolmentToken: z.string().meta({ description: 'Shown once; only its hash is kept' }),
+  maxUses: z.int(),
+  expiresAt: timeSchema,
+});
+
+export const enrolBodySchema = z.strictObject({
+  enrolmentToken: z.string().min(1).max(256),
+  hostname: z.string().trim().min(1).max(255),
+  os: z.string().max(255).optional(),
+  arch: z.string().max(64).optional(),
+  version: z.string().max(64).optional(),
+  agentId: agentIdSchema.optional().meta({ description: 'Wish for an id; refused (409) when taken' }),
+});
+export type EnrolBody = z.infer<typeof enrolBodySchema>;
+export const enrolReplySchema = z.object({ agentId: z.string(), agentToken: z.string() });
+
+export const updateAgentBodySchema = z.strictObject({ tags: z.array(tagSchema).max(32) });

@@ -1,0 +1,67 @@
+/** Every event name the system emits, in one place. An event says that something changed; the row says what is true. */
+import { z } from 'zod';
+import { timeSchema } from './shared.ts';
+
+export const eventTypes = [
+  'task.created',
+  'task.assigned',
+  'task.waiting',
+  'task.proposal_requested',
+  'task.proposed',
+  'task.decided',
+  'task.step_started',
+  'task.step_finished',
+  'task.cancel_requested',
+  'task.completed',
+  'task.failed',
+  'task.canceled',
+  'task.expired',
+  'task.archived',
+  'task.restored',
+  'task.deleted',
+  'command.queued',
+  'command.sent',
+  'command.started',
+  'command.finished',
+  'command.resolved',
+  'command.cancel_requested',
+  'agent.enrolled',
+  'agent.connected',
+  'agent.disconnected',
+  'agent.updated',
+  'agent.revoked',
+  'session.revoked',
+] as const;
+export type EventType = (typeof eventTypes)[number];
+
+/** Output is not an event row: it is announced in-process and by `command_output` reads (`output` in the stream). */
+export const eventSchema = z
+  .object({
+    id: z
+      .string()
+      .meta({ description: '`<xmin at read>.<row id>`: give it back as Last-Event-ID to resume' }),
+    type: z.enum(eventTypes),
+    at: timeSchema,
+    taskId: z.string().nullable(),
+    commandId: z.string().nullable(),
+    batchId: z.string().nullable(),
+    agentId: z.string().nullable(),
+    data: z.record(z.string(), z.unknown()),
+  })
+  .meta({ id: 'Event' });
+export type EventView = z.infer<typeof eventSchema>;
+
+/** NOTIFY channels. Payloads are ids only and only an edge: every listener also polls. */
+export const channels = {
+  /** Rows were added to `events`. Payload empty. */
+  events: 'steelthread_events',
+  /** Commands wait for, or a cancel concerns, these agents. Payload: comma-separated agent ids, or `*`. */
+  agents: 'steelthread_agents',
+  /** Output was stored. Payload: comma-separated command ids, or `*`. */
+  output: 'steelthread_output',
+  /** The outbox has due rows. Payload empty. */
+  outbox: 'steelthread_outbox',
+} as const;
+
+/** Keep events this long, days. */
+export const EVENT_RETENTION_DAYS = 7;

@@ -1,0 +1,41 @@
+/** Small shapes that several resources share. */
+import { z } from 'zod';
+
+/** Default and largest page of a keyset-paged list. */
+export const DEFAULT_PAGE_SIZE = 50;
+export const MAX_PAGE_SIZE = 200;
+
+/** UTC time, ISO 8601 with zone, milliseconds. */
+export const timeSchema = z.iso
+  .datetime({ offset: true })
+  .meta({ description: 'UTC time, ISO 8601 with zone' });
+
+export const actorRefSchema = z
+  .object({ kind: z.string(), id: z.string(), name: z.string() })
+  .meta({ description: 'Who did it: kind (user, agent, system), id and name at that time' });
+export type ActorRef = z.infer<typeof actorRefSchema>;
+
+/** Query parameters of every keyset-paged list. `cursor` is opaque and comes from the previous page. */
+export const pageQuery = {
+  limit: z.coerce.number().int().min(1).max(MAX_PAGE_SIZE).default(DEFAULT_PAGE_SIZE),
+  cursor: z.string().max(512).optional(),
+};
+
+export const pageOf = <T extends z.ZodType>(item: T) =>
+  z.object({ items: z.array(item), nextCursor: z.string().nullable() });
+
+/** A page of rows and the cursor of the next one, null at the end. */
+export interface Page<T> {
+  items: T[];
+  nextCursor: string | null;
+}
+
+/** Headers every POST takes. */
+export const idempotencyHeaders = {
+  'idempotency-key': z
+    .string()
+    .min(1)
+    .max(255)
+    .optional()
+    .meta({ description: 'Same key, same body: the same resource again' }),
+};

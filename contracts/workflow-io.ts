@@ -1,0 +1,128 @@
+/**
+ * What crosses the border between workflow code and the rest: inputs, signals, activity arguments and results.
+ * Ids and short facts only: a history never holds output, transcripts or command bytes.
+ */
+import type { TaskEnd, TaskMode } from './tasks.ts';
+
+export interface TaskWorkflowInput {
+  taskId: string;
+  runNo: number;
+  mode: TaskMode;
+  maxSteps: number;
+  /** Milliseconds since the epoch. */
+  deadlineAtMs: number;
+  approvalTimeoutMs: number;
+  /** Carried over by continue-as-new: the step to go on with, from 1. */
+  step?: number;
+}
+
+export interface TaskWorkflowResult {
+  end: TaskEnd;
+  steps: number;
+}
+
+/** Names of the signals; each only repeats what a committed row says. */
+export const signalNames = {
+  decided: 'decided',
+  batchFinished: 'batchFinished',
+  proposeRequested: 'proposeRequested',
+  ended: 'ended',
+} as const;
+
+/** A decision was committed for a step. */
+export interface DecidedSignal {
+  step: number;
+  /** `run`: a batch is out. `again`: rejected or voided, propose the next step. `hold`: approved, waits for execute (manual mode). */
+  then: 'run' | 'again' | 'hold';
+  batchId: string | null;
+}
+
+export interface BatchFinishedSignal {
+  batchId: string;
+}
+
+/** Manual mode: somebody asked for a proposal. */
+export interface ProposeRequestedSignal {
+  step: number;
+}
+
+/** The task row reached an end (or is to be canceled once its batch is in). */
+export interface EndedSignal {
+  /** Null: a cancel was asked for while a batch is out; the workflow ends the task when the batch is in. */
+  end: TaskEnd | null;
+}
+
+export type WorkflowSignal =
+  | { name: 'decided'; arg: DecidedSignal }
+  | { name: 'batchFinished'; arg: BatchFinishedSignal }
+  | { name: 'proposeRequested'; arg: ProposeRequestedSignal }
+  | { name: 'ended'; arg: EndedSignal };
+
+export interface StepRef {
+  taskId: string;
+  runNo: number;
+  step: number;
+}
+
+/** What `propose` found or did for a step. */
+export type ProposeOutcome =
+  /** The task is over (finished by this call, canceled before, or its run is not the row's). */
+  | { kind: 'ended'; end: TaskEnd }
+  /** A proposal is written and waits for a decision until `expiresAtMs`. */
+  | { kind: 'awaiting'; step: number; expiresAtMs: number }
+  /** Decided already (policy, or by the time of a retry) and a batch is out. */
+  | { kind: 'running'; step: number; batchId: string }
+  /** Approved and waiting to be executed (manual mode). */
+  | { kind: 'held'; step: number }
+  /** Rejected or voided by the time of a retry: go on with the next step. */
+  | { kind: 'again'; step: number }
+  /** No agent fits; ask again after `retryAfterMs`. */
+  | { kind: 'waiting'; reason: string; retryAfterMs: number };
+
+export type BatchStatus = { finished: boolean; pending: number };
+
+/** Phases shown as the workflow's current details. */
+export type TaskPhase =
+  | 'proposing'
+  | 'awaiting decision'
+  | 'held'
+  | 'running'
+  | 'waiting for an agent'
+  | 'ending';
+
+/** Activities of the task workflow; the worker's createActivities implements exactly this. */
+export interface TaskActivities {
+  /** Claim, assign, ask the model, write the step (or finish the task). Idempotent per (task run, step). */
+  propose(ref: StepRef): Promise<ProposeOutcome>;
+  /** The approval timer fired. Returns what the row says now. */
+  expireApproval(ref: StepRef): Promise<ProposeOutcome>;
+  /** Is the batch in? The backstop of a lost signal. */
+  readBatch(batchId: string): Promise<BatchStatus>;
+  /** End a task from the engine's side: cancel or expire. Cancels what is queued, asks agents to stop what runs. */
+  endTask(ref: {
+    taskId: string;
+    runNo: number;
+    end: 'canceled' | 'expired' | 'failed';
+    reason: string;
+  }): Promise<{ kind: 'ended'; end: TaskEnd } | { kind: 'draining'; batchId: string }>;
+}
+
+/** Temporal delivery. */
+export interface DeliverWorkflowInput {
+  commandId: string;
+  digest: string;
+  agentId: string;
+  /** Milliseconds until the delivery is given up. */
+  expiresAtMs: number;
+  timeoutMs: number;
+}
+
+export interface AgentActivities {
+  runCommand(input: { commandId: string; digest: string }): Promise<{ outcome: string }>;
+}
+
+/** Queue of an agent's own activity worker. */
+export const agentTaskQueue = (agentId: string): string => `agent-${agentId}`;
+/** Workflow id of a task run: never a client's id. */
+export const taskWorkflowId = (taskId: string, runNo: number): string => `task/${taskId}/${runNo}`;
+export const deliverWorkflowId = (commandId: string): string => `deliver/${commandId}`;

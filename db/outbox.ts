@@ -1,0 +1,109 @@
+/** What Temporal must still hear. Written with the row it speaks of; deleted when delivered. */
+import { type Queryable, query } from './database.ts';
+
+export type OutboxKind = 'start_task' | 'signal' | 'start_delivery';
+
+export interface OutboxEntry {
+  workflowId: string;
+  kind: OutboxKind;
+  /** Arguments: a workflow input for starts, a WorkflowSignal for signals. */
+  payload: Record<string, unknown>;
+}
+
+export interface OutboxRow extends OutboxEntry {
+  id: number;
+  attempts: number;
+  createdAt: Date;
+}
+
+interface StoredOutbox {
+  id: number;
+  workflow_id: string;
+  kind: OutboxKind;
+  payload: Record<string, unknown>;
+  attempts: number;
+  created_at: Date;
+}
+
+const columns = 'id, workflow_id, kind, payload, attempts, created_at';
+
+const rowToOutbox = (row: StoredOutbox): OutboxRow => ({
+  id: row.id,
+  workflowId: row.workflow_id,
+  kind: row.kind,
+  payload: row.payload,
+  attempts: row.attempts,
+  createdAt: row.created_at,
+});
+
+export async function insertOutbox(db: Queryable, entries: readonly OutboxEntry[]): Promise<OutboxRow[]> {
+  if (entries.length === 0) return [];
+  const rows = await query<StoredOutbox>(
+    db,
+    `insert into outbox (workflow_id, kind, payload)
+     select workflow_id, kind, payload
+     from jsonb_to_recordset(cast(:rows as jsonb)) as r(workflow_id text, kind text, payload jsonb)
+     returning ${columns}`,
+    {
+      rows: JSON.stringify(
+        entries.map((entry) => ({ workflow_id: entry.workflowId, kind: entry.kind, payload: entry.payload })),
+      ),
+    },
+  );
+  return rows.map(rowToOutbox);
+}
+
+/** Is an older row for the same workflow still undelivered? Then this one must wait its turn. */
+export async function hasEarlierOutbox(db: Queryable, workflowId: string, id: number): Promise<boolean> {
+  const rows = await query(
+    db,
+    'select 1 as found from outbox where workflow_id = :workflow_id and id < :id limit 1',
+    {
+      workflow_id: workflowId,
+      id,
+    },
+  );
+  return rows.length > 0;
+}
+
+/** Due rows, oldest first, only the first of each workflow. */
+export async function listDueOutbox(db: Queryable, limit: number): Promise<OutboxRow[]> {
+  const rows = await query<StoredOutbox>(
+    db,
+    `select ${columns} from outbox o
+     where next_attempt_at <= now()
+       and not exists (select 1 from outbox earlier where earlier.workflow_id = o.workflow_id and earlier.id < o.id)
+     order by id limit :limit`,
+    { limit },
+  );
+  return rows.map(rowToOutbox);
+}
+
+export async function deleteOutbox(db: Queryable, ids: readonly number[]): Promise<void> {
+  if (ids.length === 0) return;
+  await db.raw('delete from outbox where id = any(cast(:ids as bigint[]))', { ids: [...ids] } as never);
+}
+
+/** Note a failed attempt; the next one comes after `retryAfterMs`. */
+export async function postponeOutbox(
+  db: Queryable,
+  id: number,
+  error: string,
+  retryAfterMs: number,
+): Promise<void> {
+  await db.raw(
+    `update outbox set attempts = attempts + 1, last_error = :error,
+            next_attempt_at = now() + make_interval(secs => :seconds)
+     where id = :id`,
+    { id, error: error.slice(0, 500), seconds: retryAfterMs / 1000 },
+  );
+}
+
+/** Number of undelivered rows and the age of the oldest, for the lag metric. */
+export async function readOutboxLag(db: Queryable): Promise<{ rows: number; oldestSeconds: number }> {
+  const [row] = await query<{ rows: number; oldest: number }>(
+    db,
+    `select count(*) as rows, coalesce(extract(epoch from now() - min(created_at)), 0) as oldest from outbox`,
+  );
+  return { rows: Number(row?.rows ?? 0), oldestSeconds: Number(row?.oldest ?? 0) };
+}

@@ -1,0 +1,293 @@
+/** Tasks: one row each, the truth about where it stands. */
+import type { TaskEnd, TaskKind, TaskMode, TaskResult, TaskState, TaskTarget } from '../contracts/tasks.ts';
+import { type Queryable, query, queryOne } from './database.ts';
+
+export interface TaskRow {
+  id: string;
+  publicId: string;
+  kind: TaskKind;
+  title: string;
+  goal: string;
+  mode: TaskMode;
+  state: TaskState;
+  runNo: number;
+  rev: number;
+  creatorKind: string;
+  creatorId: string;
+  creatorName: string;
+  target: TaskTarget;
+  agentId: string | null;
+  /** Newest step of this run, 0 before the first. */
+  stepNo: number;
+  /** Manual mode: the newest step somebody asked a proposal for. */
+  requestedStep: number;
+  waitingReason: string | null;
+  preApproved: string[];
+  maxSteps: number;
+  deadlineAt: Date;
+  approvalTimeoutMs: number;
+  commandTimeoutMs: number;
+  expiryMs: number;
+  cancelRequestedAt: Date | null;
+  cancelReason: string | null;
+  /** The end that waits for the batch that is out. */
+  endAs: TaskEnd | null;
+  endedAt: Date | null;
+  result: TaskResult | null;
+  seal: string | null;
+  namespaceId: string | null;
+  archivedAt: Date | null;
+  createdAt: Date;
+  updatedAt: Date;
+}
+
+/** TaskRow property → column, in one place; every statement below derives its names from it. */
+const columnOf = {
+  id: 'id',
+  publicId: 'public_id',
+  kind: 'kind',
+  title: 'title',
+  goal: 'goal',
+  mode: 'mode',
+  state: 'state',
+  runNo: 'run_no',
+  rev: 'rev',
+  creatorKind: 'creator_kind',
+  creatorId: 'creator_id',
+  creatorName: 'creator_name',
+  target: 'target',
+  agentId: 'agent_id',
+  stepNo: 'step_no',
+  requestedStep: 'requested_step',
+  waitingReason: 'waiting_reason',
+  preApproved: 'pre_approved',
+  maxSteps: 'max_steps',
+  deadlineAt: 'deadline_at',
+  approvalTimeoutMs: 'approval_timeout_ms',
+  commandTimeoutMs: 'command_timeout_ms',
+  expiryMs: 'expiry_ms',
+  cancelRequestedAt: 'cancel_requested_at',
+  cancelReason: 'cancel_reason',
+  endAs: 'end_as',
+  endedAt: 'ended_at',
+  result: 'result',
+  seal: 'seal_sha256',
+  namespaceId: 'namespace_id',
+  archivedAt: 'archived_at',
+  createdAt: 'created_at',
+  updatedAt: 'updated_at',
+} as const satisfies Record<keyof TaskRow, string>;
+
+const columns = Object.entries(columnOf)
+  .map(([property, column]) => `t.${column} as "${property}"`)
+  .join(', ');
+
+export type NewTaskRow = Pick<
+  TaskRow,
+  | 'id'
+  | 'publicId'
+  | 'kind'
+  | 'title'
+  | 'goal'
+  | 'mode'
+  | 'creatorKind'
+  | 'creatorId'
+  | 'creatorName'
+  | 'target'
+  | 'preApproved'
+  | 'maxSteps'
+  | 'deadlineAt'
+  | 'approvalTimeoutMs'
+  | 'commandTimeoutMs'
+  | 'expiryMs'
+>;
+
+/** Insert a task in state `created`. Returns undefined when the public id is taken. */
+export async function insertTask(db: Queryable, task: NewTaskRow): Promise<TaskRow | undefined> {
+  return queryOne<TaskRow>(
+    db,
+    `insert into tasks as t (id, public_id, kind, title, goal, mode, state, creator_kind, creator_id, creator_name, target,
+                        pre_approved, max_steps, deadline_at, approval_timeout_ms, command_timeout_ms, expiry_ms)
+     values (:id, :public_id, :kind, :title, :goal, :mode, 'created', :creator_kind, :creator_id, :creator_name,
+             cast(:target as jsonb), :pre_approved, :max_steps, :deadline_at, :approval_timeout_ms,
+             :command_timeout_ms, :expiry_ms)
+     on conflict (public_id) do nothing
+     returning ${columns}`,
+    {
+      id: task.id,
+      public_id: task.publicId,
+      kind: task.kind,
+      title: task.title,
+      goal: task.goal,
+      mode: task.mode,
+      creator_kind: task.creatorKind,
+      creator_id: task.creatorId,
+      creator_name: task.creatorName,
+      target: JSON.stringify(task.target),
+      pre_approved: task.preApproved,
+      max_steps: task.maxSteps,
+      deadline_at: task.deadlineAt,
+      approval_timeout_ms: task.approvalTimeoutMs,
+      command_timeout_ms: task.commandTimeoutMs,
+      expiry_ms: task.expiryMs,
+    },
+  );
+}
+
+export async function findTask(db: Queryable, id: string): Promise<TaskRow | undefined> {
+  return queryOne<TaskRow>(db, `select ${columns} from tasks t where t.id = :id`, { id });
+}
+
+export async function findTaskByPublicId(db: Queryable, publicId: string): Promise<TaskRow | undefined> {
+  return queryOne<TaskRow>(
+    db,
+    `select ${columns} from tasks t where t.public_id = :public_id and t.deleted_at is null`,
+    { public_id: publicId },
+  );
+}
+
+/** Lock a task for a decision. */
+export async function lockTask(db: Queryable, id: string): Promise<TaskRow | undefined> {
+  return queryOne<TaskRow>(db, `select ${columns} from tasks t where t.id = :id for update`, { id });
+}
+
+export async function lockTaskByPublicId(db: Queryable, publicId: string): Promise<TaskRow | undefined> {
+  return queryOne<TaskRow>(
+    db,
+    `select ${columns} from tasks t where t.public_id = :public_id and t.deleted_at is null for update`,
+    { public_id: publicId },
+  );
+}
+
+export type TaskPatch = Partial<
+  Pick<
+    TaskRow,
+    | 'state'
+    | 'target'
+    | 'agentId'
+    | 'stepNo'
+    | 'requestedStep'
+    | 'waitingReason'
+    | 'cancelRequestedAt'
+    | 'cancelReason'
+    | 'endAs'
+    | 'endedAt'
+    | 'result'
+    | 'seal'
+    | 'archivedAt'
+  >
+>;
+
+/** Change a locked task; raises `rev` and touches its progress. Returns the row as it is now. */
+export async function updateTask(db: Queryable, id: string, patch: TaskPatch): Promise<TaskRow> {
+  const bindings: Record<string, unknown> = { id };
+  const sets = Object.entries(patch).map(([property, value]) => {
+    const column = columnOf[property as keyof TaskPatch];
+    const isJson = property === 'target' || property === 'result';
+    bindings[`set_${column}`] = isJson && value !== null ? JSON.stringify(value) : value;
+    return `${column} = ${isJson ? `cast(:set_${column} as jsonb)` : `:set_${column}`}`;
+  });
+  const row = await queryOne<TaskRow>(
+    db,
+    `update tasks as t set ${[...sets, 'rev = rev + 1', 'updated_at = now()', 'progress_at = now()'].join(', ')}
+     where t.id = :id returning ${columns}`,
+    bindings,
+  );
+  if (row === undefined) throw new Error(`task ${id} vanished while it was locked`);
+  return row;
+}
+
+export interface TaskFilter {
+  state?: TaskState | undefined;
+  mode?: TaskMode | undefined;
+  kind?: TaskKind | undefined;
+  agentId?: string | undefined;
+  creatorId?: string | undefined;
+  open?: boolean | undefined;
+  archived: boolean;
+  before?: { at: Date; id: string } | undefined;
+  limit: number;
+}
+
+/** Newest first, keyset by (created_at, id). */
+export async function listTasks(db: Queryable, filter: TaskFilter): Promise<TaskRow[]> {
+  const conditions = ['t.deleted_at is null', `t.archived_at is ${filter.archived ? 'not null' : 'null'}`];
+  if (filter.state !== undefined) conditions.push('t.state = :state');
+  if (filter.mode !== undefined) conditions.push('t.mode = :mode');
+  if (filter.kind !== undefined) conditions.push('t.kind = :kind');
+  if (filter.agentId !== undefined) conditions.push('t.agent_id = :agent_id');
+  if (filter.creatorId !== undefined) conditions.push('t.creator_id = :creator_id');
+  if (filter.open !== undefined) conditions.push(`t.ended_at is ${filter.open ? 'null' : 'not null'}`);
+  if (filter.before !== undefined)
+    conditions.push('(t.created_at, t.id) < (:before_at, cast(:before_id as uuid))');
+  return query<TaskRow>(
+    db,
+    `select ${columns} from tasks t where ${conditions.join(' and ')}
+     order by t.created_at desc, t.id desc limit :limit`,
+    {
+      state: filter.state ?? null,
+      mode: filter.mode ?? null,
+      kind: filter.kind ?? null,
+      agent_id: filter.agentId ?? null,
+      creator_id: filter.creatorId ?? null,
+      before_at: filter.before?.at ?? null,
+      before_id: filter.before?.id ?? null,
+      limit: filter.limit,
+    },
+  );
+}
+
+/**
+ * The agent a target means now: the named one, or among those with all tags (or all agents) a connected one with
+ * the fewest open tasks and running commands. Undefined when none fits.
+ */
+export async function pickAgent(db: Queryable, target: TaskTarget): Promise<string | undefined> {
+  if ('agentId' in target) {
+    const row = await queryOne<{ id: string }>(
+      db,
+      'select id from agents where id = :id and revoked_at is null',
+      {
+        id: target.agentId,
+      },
+    );
+    return row?.id;
+  }
+  const row = await queryOne<{ id: string }>(
+    db,
+    `select a.id from agents a
+     left join agent_connections c on c.agent_id = a.id
+     where a.revoked_at is null and not a.draining and a.tags @> cast(:tags as text[])
+     order by (c.bridge_id is not null) desc,
+              (select count(*) from tasks t where t.agent_id = a.id and t.ended_at is null) + a.running_count,
+              a.last_seen_at desc nulls last, a.id
+     limit 1`,
+    { tags: 'tags' in target ? target.tags : [] },
+  );
+  return row?.id;
+}
+
+/** Open tasks without progress for `idleMs`, oldest first; they move to the end of the line. */
+export async function takeIdleTasks(db: Queryable, idleMs: number, limit: number): Promise<TaskRow[]> {
+  return query<TaskRow>(
+    db,
+    `update tasks t set progress_at = now()
+     where t.id in (
+       select id from tasks where ended_at is null and progress_at < now() - make_interval(secs => :seconds)
+       order by progress_at limit :limit for update skip locked)
+     returning ${columns}`,
+    { seconds: idleMs / 1000, limit },
+  );
+}
+
+export async function setNamespaceId(db: Queryable, id: string, namespaceId: string): Promise<void> {
+  await db.raw('update tasks set namespace_id = :namespace_id where id = :id', {
+    id,
+    namespace_id: namespaceId,
+  });
+}
+
+export async function markTaskDeleted(db: Queryable, id: string): Promise<void> {
+  await db.raw('update tasks set deleted_at = now(), updated_at = now(), rev = rev + 1 where id = :id', {
+    id,
+  });
+}

@@ -1,0 +1,25 @@
+/** What agents say of themselves between hello and goodbye. */
+import { OFFLINE_AFTER_MS } from '../../contracts/agents.ts';
+import { type PresenceReport, releaseSilentConnections, writePresence } from '../../db/agent-connections.ts';
+import type { DomainDeps } from '../deps.ts';
+import { transact } from '../transact.ts';
+
+export type { PresenceReport };
+
+/** Store presence reports of one bridge, set-based. */
+export async function recordPresence(
+  deps: DomainDeps,
+  bridgeId: string,
+  reports: readonly PresenceReport[],
+): Promise<void> {
+  await writePresence(deps.db, bridgeId, reports);
+}
+
+/** Release the connections of bridges that died without saying so. Returns how many. */
+export async function sweepPresence(deps: DomainDeps): Promise<number> {
+  return transact(deps, async (unit) => {
+    const agents = await releaseSilentConnections(unit.trx, OFFLINE_AFTER_MS);
+    for (const agentId of agents) unit.emit('agent.disconnected', { agentId, data: { reason: 'silent' } });
+    return agents.length;
+  });
+}

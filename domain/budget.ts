@@ -1,0 +1,42 @@
+/** What the language model may cost: sums over `llm_calls`, asked before a call, added to after it. */
+import type { Db } from '../db/database.ts';
+import { insertLlmCall, readSpending } from '../db/llm-calls.ts';
+import { type Budget, LlmError } from '../llm/port.ts';
+
+/** US dollars; a day is one of UTC. */
+export interface BudgetLimits {
+  taskUsd: number;
+  userDayUsd: number;
+  dayUsd: number;
+}
+
+/** For a model that costs nothing: calls are recorded and never refused. */
+export const noLimits: BudgetLimits = {
+  taskUsd: Number.POSITIVE_INFINITY,
+  userDayUsd: Number.POSITIVE_INFINITY,
+  dayUsd: Number.POSITIVE_INFINITY,
+};
+
+/** `scope.taskId` is the task's row uuid. Parallel calls may overshoot a limit by one call each. */
+export function createBudget({ db, limits }: { db: Db; limits: BudgetLimits }): Budget {
+  const isUnlimited = Object.values(limits).every((limit) => limit === Number.POSITIVE_INFINITY);
+  return {
+    async assertWithin(scope) {
+      if (isUnlimited) return;
+      const spent = await readSpending(db, { ...scope, dayStart: startOfDay(new Date()) });
+      const used =
+        (spent.taskUsd >= limits.taskUsd && 'task') ||
+        (spent.principalDayUsd >= limits.userDayUsd && 'user') ||
+        (spent.dayUsd >= limits.dayUsd && 'day');
+      if (used) throw new LlmError('llm_budget_exceeded', `The ${used} budget for the model is used up`);
+    },
+    async record(scope, usage, outcome) {
+      const { taskId, principalId } = scope;
+      await insertLlmCall(db, { ...usage, purpose: 'propose', taskId, principalId, outcome });
+    },
+  };
+}
+
+function startOfDay(now: Date): Date {
+  return new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth(), now.getUTCDate()));
+}

@@ -1,0 +1,49 @@
+/** From what a client wrote to the exact act: defaults filled in, bounds of this installation checked. */
+import { type Act, actSchema, DEFAULT_EXPIRY_MS, type ShellName } from '../../contracts/act.ts';
+import type { ActRequest } from '../../contracts/commands.ts';
+import { problem, type ValidationIssue } from '../../contracts/errors.ts';
+import type { DomainLimits } from '../deps.ts';
+
+export interface ActDefaults {
+  /** Shell of a command that names none; asked only when needed. */
+  shell: () => ShellName;
+  timeoutMs?: number | undefined;
+  expiryMs?: number | undefined;
+}
+
+/** @throws validation_failed with one issue per problem, pointing into `act` */
+export function buildAct(request: ActRequest, limits: DomainLimits, defaults: ActDefaults): Act {
+  const shared = {
+    stdin: request.stdin ?? null,
+    workingDirectory: request.workingDirectory ?? null,
+    environment: request.environment ?? {},
+    user: request.user ?? null,
+    elevated: request.elevated ?? false,
+    timeoutMs: request.timeoutMs ?? defaults.timeoutMs ?? limits.defaultTimeoutMs,
+    outputCapBytes: request.outputCapBytes ?? limits.outputCapBytes,
+    expiryMs: request.expiryMs ?? defaults.expiryMs ?? DEFAULT_EXPIRY_MS,
+  };
+  const parsed = actSchema.safeParse(
+    request.argv !== undefined
+      ? { mode: 'argv', argv: request.argv, ...shared }
+      : { mode: 'shell', shell: request.shell ?? defaults.shell(), script: request.command, ...shared },
+  );
+  const issues: ValidationIssue[] = [];
+  if (!parsed.success) {
+    for (const issue of parsed.error.issues) {
+      const path = issue.path.map((part) => (part === 'script' ? 'command' : (part as string | number)));
+      issues.push({ in: 'body', path: ['act', ...path], message: issue.message, type: 'value_error' });
+    }
+  }
+  issues.push(...limitIssues(shared.timeoutMs, limits.maxTimeoutMs, 'timeoutMs'));
+  issues.push(...limitIssues(shared.outputCapBytes, limits.outputCapBytes, 'outputCapBytes'));
+  if (!parsed.success || issues.length > 0) throw problem('validation_failed', {}, { issues });
+  return parsed.data;
+}
+
+function limitIssues(value: number, max: number, field: string): ValidationIssue[] {
+  if (value <= max) return [];
+  return [
+    { in: 'body', path: ['act', field], message: `must be at most ${max} here`, type: 'less_than_equal' },
+  ];
+}

@@ -1,0 +1,217 @@
+/**
+ * Record what agents reported: one transaction for a set of frames of many commands and agents.
+ *
+ *  C. A chunk is taken only at the stream's next offset; otherwise the ack names the offset expected.
+ *  D. A result is taken only when all the bytes it speaks of are stored; before, the agent is asked for them.
+ *  E. A frame counts only from the agent and the journal the command was sent to. Evidence for a final command is
+ *     acked and ignored, except once for `unknown`.
+ */
+import type { AgentFrame, AgentOutcome, StreamName, StreamSummary } from '../../contracts/agent-protocol.ts';
+import { isFinalCommandState } from '../../contracts/command-states.ts';
+import { insertOutput, type OutputChunk } from '../../db/command-output.ts';
+import { type CommandChange, type CommandRow, lockCommands, type StreamState } from '../../db/commands.ts';
+import type { DomainDeps } from '../deps.ts';
+import { transact } from '../transact.ts';
+import { edgeAllowed, type Settlement, settleCommands, unchanged } from './settle.ts';
+
+type FrameOf<T extends AgentFrame['type']> = Extract<AgentFrame, { type: T }>;
+export type LedgerFrame = FrameOf<'started'> | FrameOf<'output'> | FrameOf<'result'> | FrameOf<'notKnown'>;
+
+export interface Report {
+  agentId: string;
+  journalId: string;
+  frame: LedgerFrame;
+}
+
+/** What to tell the agents after the commit. */
+export type Ack =
+  | { agentId: string; kind: 'output'; commandId: string; stream: StreamName; nextOffset: number }
+  | { agentId: string; kind: 'result'; commandId: string };
+
+/** Store the reports, in their order per command. Returns the acks to send after the commit. */
+export async function recordReports(deps: DomainDeps, reports: readonly Report[]): Promise<Ack[]> {
+  const withOutput = new Set<string>();
+  const acks = await transact(deps, async (unit) => {
+    const rows = await lockCommands(unit.trx, [...new Set(reports.map((report) => report.frame.commandId))]);
+    const drafts = new Map(rows.map((row) => [row.commandId, createDraft(row)]));
+    const chunks: OutputChunk[] = [];
+    const answers: Ack[] = [];
+    for (const report of reports) {
+      const draft = drafts.get(report.frame.commandId);
+      // A command this server never had: ack, so that the agent stops resending.
+      if (draft === undefined || draft.row.agentId !== report.agentId) {
+        answers.push(...dismiss(report));
+        continue;
+      }
+      answers.push(...apply(draft, report, chunks));
+    }
+    for (const chunk of chunks) withOutput.add(chunk.commandId);
+    await insertOutput(unit.trx, chunks);
+    await settleCommands(
+      unit,
+      [...drafts.values()]
+        .filter((draft) => draft.touched)
+        .map(({ row, change }): Settlement => ({ row, change })),
+    );
+    return answers;
+  });
+  if (withOutput.size > 0) deps.announce.output([...withOutput]);
+  return latestAcks(acks);
+}
+
+interface Draft {
+  row: CommandRow;
+  change: CommandChange;
+  touched: boolean;
+}
+
+const createDraft = (row: CommandRow): Draft => ({ row, change: unchanged(row), touched: false });
+
+function apply(draft: Draft, report: Report, chunks: OutputChunk[]): Ack[] {
+  const { frame } = report;
+  const { row } = draft;
+  const ours = row.sentJournalId === report.journalId;
+  switch (frame.type) {
+    case 'started':
+      if (ours && frame.digest === row.digest && edgeAllowed(draft.change.state, 'running', 'agent')) {
+        draft.change = { ...draft.change, state: 'running', startedNow: true };
+        draft.touched = true;
+      }
+      return [];
+    case 'output':
+      return [takeOutput(draft, report, frame, ours, chunks)];
+    case 'result':
+      return takeResult(draft, report, frame, ours);
+    case 'notKnown':
+      // The journal cannot vouch for what was sent to it: as a foreign journal (edge sent|running → unknown, server).
+      if (ours && edgeAllowed(draft.change.state, 'unknown', 'server'))
+        endWith(draft, 'unknown', 'journal_lost', null);
+      return [];
+  }
+}
+
+/** Output still counts for `unknown` commands until they are resolved: it is evidence. */
+const takesOutput = (draft: Draft): boolean =>
+  !isFinalCommandState(draft.change.state) ||
+  (draft.change.state === 'unknown' && draft.row.resolvedAt === null);
+
+function takeOutput(
+  draft: Draft,
+  report: Report,
+  frame: FrameOf<'output'>,
+  ours: boolean,
+  chunks: OutputChunk[],
+): Ack {
+  const state = draft.change[frame.stream];
+  const ack = (nextOffset: number): Ack => ({
+    agentId: report.agentId,
+    kind: 'output',
+    commandId: frame.commandId,
+    stream: frame.stream,
+    nextOffset,
+  });
+  const bytes = Buffer.from(frame.bytes, 'base64');
+  const end = frame.offset + bytes.length;
+  // Nothing to learn from it: pretend it is stored, so that the agent goes on to its result.
+  if (!ours || !takesOutput(draft)) return ack(Math.max(end, state.bytes));
+  if (frame.offset !== state.bytes || bytes.length === 0) return ack(state.bytes);
+  const kept = bytes.subarray(0, Math.max(0, draft.row.outputCapBytes - state.bytes));
+  if (kept.length === 0) return ack(end);
+  chunks.push({ commandId: frame.commandId, stream: frame.stream, offset: state.bytes, bytes: kept });
+  const next: StreamState = {
+    ...state,
+    bytes: state.bytes + kept.length,
+    totalBytes: state.bytes + kept.length,
+  };
+  draft.change = { ...draft.change, [frame.stream]: next };
+  draft.touched = true;
+  return ack(end);
+}
+
+function takeResult(draft: Draft, report: Report, frame: FrameOf<'result'>, ours: boolean): Ack[] {
+  const { row } = draft;
+  const resultAck: Ack = { agentId: report.agentId, kind: 'result', commandId: frame.commandId };
+  const late = draft.change.state === 'unknown' && row.resolvedAt === null && draft.change.final === null;
+  if (!ours || (isFinalCommandState(draft.change.state) && !late)) return [resultAck];
+  // Another digest under this id: what the agent did is not what was asked. Say so, and believe nothing else.
+  if (frame.digest !== row.digest) {
+    if (edgeAllowed(draft.change.state, 'rejected', 'agent'))
+      endWith(draft, 'rejected', 'digest_mismatch', null);
+    else if (edgeAllowed(draft.change.state, 'unknown', 'server'))
+      endWith(draft, 'unknown', 'digest_mismatch', null);
+    return [resultAck];
+  }
+  const missing = (['stdout', 'stderr'] as const).filter(
+    (stream) => draft.change[stream].bytes < Math.min(frame[stream].bytes, row.outputCapBytes),
+  );
+  if (missing.length > 0) {
+    return missing.map((stream) => ({
+      agentId: report.agentId,
+      kind: 'output',
+      commandId: frame.commandId,
+      stream,
+      nextOffset: draft.change[stream].bytes,
+    }));
+  }
+  const outcome = outcomeOf(draft, frame.outcome);
+  if (outcome === undefined) return [resultAck];
+  endWith(draft, outcome, frame.reason, frame);
+  return [resultAck];
+}
+
+/** The state to write for what the agent says, or undefined when the edge table has no such edge. */
+function outcomeOf(draft: Draft, outcome: AgentOutcome): AgentOutcome | undefined {
+  const from = draft.change.state;
+  if (outcome === 'unknown') return edgeAllowed(from, 'unknown', 'server') ? 'unknown' : undefined;
+  return edgeAllowed(from, outcome, 'agent') ? outcome : undefined;
+}
+
+function endWith(
+  draft: Draft,
+  state: AgentOutcome,
+  reason: string | null,
+  frame: FrameOf<'result'> | null,
+): void {
+  const merged = (stored: StreamState, said: StreamSummary | undefined): StreamState =>
+    said === undefined
+      ? stored
+      : {
+          bytes: stored.bytes,
+          totalBytes: Math.max(said.totalBytes, stored.bytes),
+          // A hash of other bytes than those stored would mislead: keep it only when the lengths agree.
+          sha256: said.bytes === stored.bytes ? said.sha256 : null,
+          truncated: said.truncated || said.totalBytes > stored.bytes,
+        };
+  draft.change = {
+    ...draft.change,
+    state,
+    final: {
+      exitCode: frame?.exitCode ?? null,
+      signal: frame?.signal ?? null,
+      reason,
+      durationMs: frame?.durationMs ?? null,
+      resolved: draft.change.state === 'unknown',
+    },
+    stdout: merged(draft.change.stdout, frame?.stdout),
+    stderr: merged(draft.change.stderr, frame?.stderr),
+  };
+  draft.touched = true;
+}
+
+function dismiss({ agentId, frame }: Report): Ack[] {
+  if (frame.type === 'result') return [{ agentId, kind: 'result', commandId: frame.commandId }];
+  if (frame.type !== 'output') return [];
+  const nextOffset = frame.offset + Buffer.byteLength(frame.bytes, 'base64');
+  return [{ agentId, kind: 'output', commandId: frame.commandId, stream: frame.stream, nextOffset }];
+}
+
+/** Of several acks for one stream only the last says anything new. */
+function latestAcks(acks: readonly Ack[]): Ack[] {
+  const latest = new Map<string, Ack>();
+  for (const ack of acks) {
+    const key = `${ack.agentId} ${ack.commandId} ${ack.kind === 'output' ? ack.stream : 'result'}`;
+    latest.delete(key);
+    latest.set(key, ack);
+  }
+  return [...latest.values()];
+}

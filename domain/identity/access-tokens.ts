@@ -1,0 +1,106 @@
+/** Access tokens: JWTs that name a user and a session. They prove who asks; the session row says whether it still may. */
+
+import jwt from 'jsonwebtoken';
+import { v7 as newId } from 'uuid';
+import { z } from 'zod';
+import type { Role } from '../../contracts/principal.ts';
+
+export const TOKEN_ISSUER = 'steelthread';
+export const TOKEN_AUDIENCE = 'steelthread-api';
+/** Longest a JWT signed with the shared agent token may still live, seconds. */
+export const MAX_AGENT_JWT_TTL_S = 3600;
+/** How far clocks of programs that sign with the agent token may be off, seconds. */
+export const AGENT_JWT_LEEWAY_S = 30;
+
+export interface AccessTokenFacts {
+  userId: string;
+  sessionId: string;
+  username: string;
+  email: string | null;
+  role: Role;
+  /** What `sub` says: families differ (the name, or the user id). The server never reads it. */
+  subject: string;
+  /** Seconds. */
+  ttlS: number;
+}
+
+/** Signed with the first key. `typ` and `type` say the same: clients of two families read one each. */
+export function signAccessToken(keys: readonly string[], facts: AccessTokenFacts): string {
+  const claims = {
+    sub: facts.subject,
+    uid: facts.userId,
+    sid: facts.sessionId,
+    username: facts.username,
+    email: facts.email,
+    role: facts.role,
+    typ: 'access',
+    type: 'access',
+    jti: newId(),
+  };
+  const [key] = keys;
+  if (key === undefined) throw new Error('no key to sign access tokens with');
+  return jwt.sign(claims, key, {
+    algorithm: 'HS256',
+    issuer: TOKEN_ISSUER,
+    audience: TOKEN_AUDIENCE,
+    expiresIn: facts.ttlS,
+  });
+}
+
+const accessClaimsSchema = z.object({
+  uid: z.uuid(),
+  sid: z.uuid(),
+  typ: z.literal('access'),
+  exp: z.int(),
+});
+
+export type AccessTokenReading =
+  | { kind: 'valid'; userId: string; sessionId: string }
+  /** Signed by one of the keys, but expired, for somebody else, or of another type. */
+  | { kind: 'invalid' }
+  /** Not signed by any of the keys. */
+  | { kind: 'foreign' };
+
+/** Reads a token of `signAccessToken`: HS256 only, our issuer and audience, `exp` and `typ: access` required. */
+export function readAccessToken(keys: readonly string[], token: string): AccessTokenReading {
+  for (const key of keys) {
+    try {
+      const payload = jwt.verify(token, key, {
+        algorithms: ['HS256'],
+        issuer: TOKEN_ISSUER,
+        audience: TOKEN_AUDIENCE,
+      });
+      const claims = accessClaimsSchema.safeParse(payload);
+      if (!claims.success) return { kind: 'invalid' };
+      return { kind: 'valid', userId: claims.data.uid, sessionId: claims.data.sid };
+    } catch (error) {
+      if (!isForeignSignature(error)) return { kind: 'invalid' };
+    }
+  }
+  return { kind: 'foreign' };
+}
+
+/** Is it a JWT that the holder of the shared agent token signed, with an `exp` at most an hour ahead? */
+export function isAgentTokenJwt(agentToken: string, token: string, now = new Date()): boolean {
+  try {
+    const payload = jwt.verify(token, agentToken, {
+      algorithms: ['HS256'],
+      clockTolerance: AGENT_JWT_LEEWAY_S,
+      clockTimestamp: Math.floor(now.getTime() / 1000),
+    });
+    const claims = z.object({ exp: z.int() }).safeParse(payload);
+    return (
+      claims.success && claims.data.exp <= now.getTime() / 1000 + MAX_AGENT_JWT_TTL_S + AGENT_JWT_LEEWAY_S
+    );
+  } catch {
+    return false;
+  }
+}
+
+/** jsonwebtoken has one error class for all that is wrong; its documented messages are the only tell. */
+const isForeignSignature = (error: unknown): boolean =>
+  error instanceof jwt.JsonWebTokenError && error.message === 'invalid signature';
+
+/** Three base64url parts: worth verifying as a JWT. */
+export const looksLikeJwt = (text: string): boolean =>
+  text.length <= 8192 && /^[\w-]+\.[\w-]+\.[\w-]+$/.test(text);

@@ -1,0 +1,90 @@
+/**
+ * Who may do what: one table, asked by every domain function. A right is a verb on a resource.
+ * `own` means: only on things whose owner is the principal.
+ */
+import { problem } from '../contracts/errors.ts';
+import type { Principal, Resource, Role, Verb } from '../contracts/principal.ts';
+
+type Grant = 'all' | 'own';
+type RoleGrants = Partial<Record<Role, Grant>>;
+
+const readers: RoleGrants = { viewer: 'all', user: 'own', operator: 'all', admin: 'all', system: 'all' };
+const operators: RoleGrants = { operator: 'all', admin: 'all' };
+const admins: RoleGrants = { admin: 'all' };
+const everyone: RoleGrants = { viewer: 'own', user: 'own', operator: 'own', admin: 'all' };
+
+/** A pair that is not named here is refused to everybody. */
+const policy: Partial<Record<Resource, Partial<Record<Verb, RoleGrants>>>> = {
+  task: {
+    list: readers,
+    read: readers,
+    create: { user: 'own', operator: 'all', admin: 'all', system: 'all' },
+    propose: { user: 'own', operator: 'all', admin: 'all', system: 'all' },
+    assign: { operator: 'all', admin: 'all', system: 'all' },
+    decide: operators,
+    execute: operators,
+    cancel: { user: 'own', operator: 'all', admin: 'all' },
+    archive: { user: 'own', operator: 'all', admin: 'all' },
+    delete: admins,
+  },
+  command: { list: readers, read: readers, execute: operators, cancel: operators },
+  output: { read: readers },
+  agent: {
+    list: { viewer: 'all', operator: 'all', admin: 'all', system: 'all' },
+    read: { viewer: 'all', operator: 'all', admin: 'all', system: 'all' },
+    update: operators,
+    enrol: { operator: 'all', admin: 'all', system: 'all' },
+    revoke: operators,
+    register: { operator: 'all', admin: 'all', system: 'all' },
+    heartbeat: { agent: 'own', operator: 'all', admin: 'all', system: 'all' },
+  },
+  event: { list: readers, read: readers },
+  audit: { list: admins, read: admins },
+  session: { read: everyone, delete: everyone },
+  user: { list: admins, read: everyone, create: admins, update: admins, delete: admins },
+  setting: { list: admins, read: admins, update: admins, delete: admins },
+  system: { read: readers, manage: admins },
+};
+
+/** The widest grant of the principal's roles for this right, or undefined. */
+export function grantOf(principal: Principal, verb: Verb, resource: Resource): Grant | undefined {
+  const grants = policy[resource]?.[verb];
+  if (grants === undefined) return undefined;
+  let widest: Grant | undefined;
+  for (const role of principal.roles) {
+    const grant = grants[role];
+    if (grant === 'all') return 'all';
+    widest = grant ?? widest;
+  }
+  return widest;
+}
+
+/**
+ * May the principal do this at all, or (with an owner) to this thing?
+ * @param ownerId id of the principal that owns the thing; absent when asked before anything is looked up.
+ */
+export function can(principal: Principal, verb: Verb, resource: Resource, ownerId?: string): boolean {
+  const grant = grantOf(principal, verb, resource);
+  return grant === 'all' || (grant === 'own' && (ownerId === undefined || ownerId === principal.id));
+}
+
+/** @throws forbidden */
+export function assertCan(principal: Principal, verb: Verb, resource: Resource, ownerId?: string): void {
+  if (!can(principal, verb, resource, ownerId)) throw problem('forbidden');
+}
+
+/** Owner id that a list must be narrowed to, or undefined when the principal may see all. */
+export function visibleOwner(principal: Principal, resource: Resource): string | undefined {
+  return grantOf(principal, 'list', resource) === 'all' ? undefined : principal.id;
+}
+
+/** Every right the table speaks of, for the role × right matrix in the docs and the tests. */
+export function listRights(): { resource: Resource; verb: Verb; grants: RoleGrants }[] {
+  return Object.entries(policy).flatMap(([resource, verbs]) =>
+    Object.entries(verbs ?? {}).map(([verb, grants]) => ({
+      resource: resource as Resource,
+      verb: verb as Verb,
+      grants: grants ?? {},
+    })),
+  );
+}

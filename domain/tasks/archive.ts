@@ -1,0 +1,49 @@
+/** What happens to an ended task: archived, restored, deleted. */
+import { problem } from '../../contracts/errors.ts';
+import type { TaskView } from '../../contracts/tasks.ts';
+import { markTaskDeleted, type TaskRow, updateTask } from '../../db/tasks.ts';
+import type { Actor, DomainDeps } from '../deps.ts';
+import { transact } from '../transact.ts';
+import { lockTaskRow } from './load.ts';
+import { toTaskView } from './view.ts';
+
+/** Archiving an archived task again is the same answer. @throws task_not_found, conflict (still open) */
+export async function archiveTask(deps: DomainDeps, actor: Actor, publicId: string): Promise<TaskView> {
+  return transact(deps, async (unit) => {
+    const task = await lockTaskRow(unit, actor, publicId, 'archive');
+    assertEnded(task);
+    if (task.archivedAt !== null) return toTaskView(task);
+    const archived = await updateTask(unit.trx, task.id, { archivedAt: new Date() });
+    unit.audit(actor, { action: 'task.archive', targetKind: 'task', targetId: publicId });
+    unit.emit('task.archived', { taskId: task.id, ownerId: task.creatorId, data: {} });
+    return toTaskView(archived);
+  });
+}
+
+/** @throws task_not_found */
+export async function restoreTask(deps: DomainDeps, actor: Actor, publicId: string): Promise<TaskView> {
+  return transact(deps, async (unit) => {
+    const task = await lockTaskRow(unit, actor, publicId, 'archive');
+    if (task.archivedAt === null) return toTaskView(task);
+    const restored = await updateTask(unit.trx, task.id, { archivedAt: null });
+    unit.audit(actor, { action: 'task.restore', targetKind: 'task', targetId: publicId });
+    unit.emit('task.restored', { taskId: task.id, ownerId: task.creatorId, data: {} });
+    return toTaskView(restored);
+  });
+}
+
+/** Hide an ended task for good; its ledger and audit rows stay. @throws task_not_found, conflict (still open) */
+export async function deleteTask(deps: DomainDeps, actor: Actor, publicId: string): Promise<void> {
+  await transact(deps, async (unit) => {
+    const task = await lockTaskRow(unit, actor, publicId, 'delete');
+    assertEnded(task);
+    await markTaskDeleted(unit.trx, task.id);
+    unit.audit(actor, { action: 'task.delete', targetKind: 'task', targetId: publicId });
+    unit.emit('task.deleted', { taskId: task.id, ownerId: task.creatorId, data: {} });
+  });
+}
+
+function assertEnded(task: TaskRow): void {
+  if (task.endedAt === null)
+    throw problem('conflict', { reason: `task ${task.publicId} is still open (${task.state})` });
+}

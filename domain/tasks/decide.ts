@@ -1,0 +1,234 @@
+/**
+ * Decisions: approve, reject, edit. They compete for the task's row lock; the first one to commit wins, and what it
+ * approved is bound by digest to the exact bytes that run (promise P5).
+ */
+import { actDigest, batchDigest } from '../../contracts/act.ts';
+import { problem } from '../../contracts/errors.ts';
+import type { DecideBody, StepView } from '../../contracts/tasks.ts';
+import { taskWorkflowId } from '../../contracts/workflow-io.ts';
+import { insertAct } from '../../db/acts.ts';
+import type { Trx } from '../../db/database.ts';
+import { type DecisionPatch, decideStep, findStep, type StepRow, setStepBatch } from '../../db/steps.ts';
+import { type TaskRow, updateTask } from '../../db/tasks.ts';
+import { buildAct } from '../commands/act-request.ts';
+import { getBatchAgents, resolveShell } from '../commands/agents.ts';
+import { insertBatch } from '../commands/insert.ts';
+import type { Actor, DomainDeps } from '../deps.ts';
+import { type AuditFacts, recordDenial, transact, type Unit } from '../transact.ts';
+import { endTaskRow } from './end.ts';
+import { assertOpen, lockTaskRow } from './load.ts';
+import { getStepView } from './read.ts';
+import { riskOf } from './risk.ts';
+
+/**
+ * Decide a step. The same decision by the same principal again is the same answer.
+ * @throws forbidden, task_not_found, step_not_found, task_not_open, stale_digest, already_decided, approval_expired,
+ *   validation_failed
+ */
+export async function decide(
+  deps: DomainDeps,
+  actor: Actor,
+  publicId: string,
+  body: DecideBody,
+): Promise<StepView> {
+  const refused: { denial?: Omit<AuditFacts, 'outcome'> } = {};
+  try {
+    await transact(deps, async (unit) => {
+      const task = await lockTaskRow(unit, actor, publicId, 'decide');
+      const step = await getOpenStep(unit.trx, task, body.step);
+      if (isRepeat(step, actor, body)) return;
+      refused.denial = {
+        action: `step.${body.decision}`,
+        targetKind: 'step',
+        targetId: `${publicId}/${task.runNo}/${body.step}`,
+        details: { digest: body.digest },
+      };
+      assertDecidable(task, step, body.digest);
+      if (body.decision === 'reject') await reject(unit, actor, task, step, body.reason, body.final);
+      else if (body.decision === 'edit')
+        await approve(unit, deps, actor, task, await edit(unit, deps, actor, task, step, body));
+      else await approve(unit, deps, actor, task, await accept(unit, actor, task, step, body.reason ?? null));
+    });
+  } catch (error) {
+    if (refused.denial !== undefined) await recordDenial(deps, actor, refused.denial);
+    throw error;
+  }
+  return getStepView(deps, actor, publicId, body.step);
+}
+
+async function getOpenStep(trx: Trx, task: TaskRow, stepNo: number): Promise<StepRow> {
+  const step = await findStep(trx, task.id, task.runNo, stepNo);
+  if (step === undefined) throw problem('step_not_found', { taskId: task.publicId, step: stepNo });
+  return step;
+}
+
+/** The same principal said the same before: a double click, or a lost answer. */
+function isRepeat(step: StepRow, actor: Actor, body: DecideBody): boolean {
+  return (
+    step.decision === body.decision &&
+    step.decidedId === actor.principal.id &&
+    // An edit's digest is that of the proposal it replaced; what it became is in the row.
+    (body.decision === 'edit' ? step.originalDigest !== null : step.batchDigest === body.digest)
+  );
+}
+
+/** @throws stale_digest, already_decided, task_not_open, approval_expired */
+export function assertDecidable(task: TaskRow, step: StepRow, digest: string | null): void {
+  if (step.decision !== null) {
+    if (step.decision === 'expire') throw problem('approval_expired', { step: step.stepNo });
+    throw problem('already_decided', { step: step.stepNo, decision: step.decision });
+  }
+  assertOpen(task);
+  if (step.stepNo !== task.stepNo || (digest !== null && step.batchDigest !== digest))
+    throw problem('stale_digest');
+  if (step.expiresAt.getTime() <= Date.now()) throw problem('approval_expired', { step: step.stepNo });
+}
+
+/** Write the decision on a step whose task is locked, with its audit row and event. */
+export async function writeDecision(
+  unit: Unit,
+  actor: Actor,
+  task: TaskRow,
+  step: StepRow,
+  patch: Omit<DecisionPatch, 'decidedBy'>,
+): Promise<void> {
+  const { kind, id, name } = actor.principal;
+  const written = await decideStep(
+    unit.trx,
+    { taskId: task.id, runNo: step.runNo, stepNo: step.stepNo },
+    { ...patch, decidedBy: { kind, id, name } },
+  );
+  // The task row is locked, so this cannot happen; if it does, nothing may run.
+  if (!written) throw problem('already_decided', { step: step.stepNo, decision: 'by somebody else' });
+  unit.audit(actor, {
+    action: `step.${patch.decision}`,
+    targetKind: 'step',
+    targetId: `${task.publicId}/${step.runNo}/${step.stepNo}`,
+    details: {
+      digest: patch.edit?.batchDigest ?? step.batchDigest,
+      previous: patch.edit ? step.batchDigest : null,
+    },
+  });
+  unit.emit('task.decided', {
+    taskId: task.id,
+    ownerId: task.creatorId,
+    data: { step: step.stepNo, decision: patch.decision },
+  });
+}
+
+async function reject(
+  unit: Unit,
+  actor: Actor,
+  task: TaskRow,
+  step: StepRow,
+  reason: string,
+  final: boolean,
+): Promise<void> {
+  await writeDecision(unit, actor, task, step, { decision: 'reject', reason });
+  const workflowId = taskWorkflowId(task.id, task.runNo);
+  if (final) {
+    await endTaskRow(unit, actor, task, 'canceled', { success: false, summary: reason, reason: 'rejected' });
+    unit.signal(workflowId, { name: 'ended', arg: { end: 'canceled' } });
+    return;
+  }
+  await updateTask(unit.trx, task.id, { state: 'assigned' });
+  unit.signal(workflowId, { name: 'decided', arg: { step: step.stepNo, then: 'again', batchId: null } });
+}
+
+async function accept(
+  unit: Unit,
+  actor: Actor,
+  task: TaskRow,
+  step: StepRow,
+  reason: string | null,
+): Promise<StepRow> {
+  await writeDecision(unit, actor, task, step, { decision: 'approve', reason });
+  return step;
+}
+
+/** Replace the act by the client's, re-label it, and record the editor as its author. */
+async function edit(
+  unit: Unit,
+  deps: DomainDeps,
+  actor: Actor,
+  task: TaskRow,
+  step: StepRow,
+  body: Extract<DecideBody, { decision: 'edit' }>,
+): Promise<StepRow> {
+  const agents = await getBatchAgents(unit.trx, step.agentIds);
+  const act = buildAct(body.act, deps.limits, {
+    shell: () => (step.act.mode === 'shell' ? step.act.shell : resolveShell(agents)),
+    timeoutMs: step.act.timeoutMs,
+    expiryMs: step.act.expiryMs,
+  });
+  const digest = actDigest(act, step.binding);
+  const risk = riskOf(act);
+  const edited = {
+    digest,
+    batchDigest: batchDigest(digest, step.agentIds),
+    riskLabel: risk.label,
+    riskReasons: risk.reasons,
+  };
+  await insertAct(unit.trx, { digest, act, binding: step.binding });
+  await writeDecision(unit, actor, task, step, {
+    decision: 'edit',
+    reason: body.reason ?? null,
+    edit: edited,
+  });
+  return { ...step, ...edited, act };
+}
+
+/** What follows an approval: the batch goes out, or (manual mode) waits until somebody executes it. */
+async function approve(
+  unit: Unit,
+  deps: DomainDeps,
+  actor: Actor,
+  task: TaskRow,
+  step: StepRow,
+): Promise<void> {
+  if (task.mode === 'manual') {
+    await updateTask(unit.trx, task.id, { state: 'assigned' });
+    unit.signal(taskWorkflowId(task.id, task.runNo), {
+      name: 'decided',
+      arg: { step: step.stepNo, then: 'hold', batchId: null },
+    });
+    return;
+  }
+  const batchId = await sendStep(unit, deps, actor, task, step);
+  unit.signal(taskWorkflowId(task.id, task.runNo), {
+    name: 'decided',
+    arg: { step: step.stepNo, then: 'run', batchId },
+  });
+}
+
+/** Put an approved step's batch on the ledger. Returns its id; the caller tells the workflow. */
+export async function sendStep(
+  unit: Unit,
+  deps: DomainDeps,
+  actor: Actor,
+  task: TaskRow,
+  step: StepRow,
+): Promise<string> {
+  const agents = await getBatchAgents(unit.trx, step.agentIds);
+  const { batchId } = await insertBatch(unit, deps, actor, {
+    act: step.act,
+    binding: step.binding,
+    agents,
+    ownerId: task.creatorId,
+    step: {
+      taskId: task.id,
+      runNo: step.runNo,
+      step: step.stepNo,
+      workflowId: taskWorkflowId(task.id, task.runNo),
+    },
+  });
+  await setStepBatch(unit.trx, { taskId: task.id, runNo: step.runNo, stepNo: step.stepNo }, batchId);
+  await updateTask(unit.trx, task.id, { state: 'running' });
+  unit.emit('task.step_started', {
+    taskId: task.id,
+    batchId,
+    ownerId: task.creatorId,
+    data: { step: step.stepNo },
+  });
+  return batchId;
+}

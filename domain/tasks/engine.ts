@@ -1,0 +1,273 @@
+/**
+ * The workflow's side of a task: propose, judge, time out, end. Each function reads the truth from the row, acts in one
+ * transaction, and says what the workflow waits for next. All of them may be called again for the same step.
+ */
+import type { ShellName } from '../../contracts/act.ts';
+import { shellNames } from '../../contracts/act.ts';
+import type { ActRequest } from '../../contracts/commands.ts';
+import type { TaskEnd } from '../../contracts/tasks.ts';
+import type { BatchStatus, ProposeOutcome, StepRef } from '../../contracts/workflow-io.ts';
+import { findBatch } from '../../db/batches.ts';
+import { listTaskCommands } from '../../db/commands.ts';
+import { findStep, type StepRow } from '../../db/steps.ts';
+import { lockTask, pickAgent, type TaskRow, updateTask } from '../../db/tasks.ts';
+import type { LlmPort, ProposedCommand, ProposedEnd } from '../../llm/port.ts';
+import { buildAct } from '../commands/act-request.ts';
+import { type BatchAgent, getBatchAgents, resolveShell } from '../commands/agents.ts';
+import { type Actor, type DomainDeps, engineActor } from '../deps.ts';
+import { transact, type Unit } from '../transact.ts';
+import { sendStep, writeDecision } from './decide.ts';
+import { endTaskRow, stopTask } from './end.ts';
+import { writeProposal } from './execute.ts';
+import { readHistory } from './history.ts';
+
+/** How long a task without a fitting agent waits before it looks again, milliseconds. */
+const NO_AGENT_RETRY_MS = 10_000;
+/** The model's own account of a command that cannot be run as it stands, kept this short. */
+const MAX_NOTE_LENGTH = 4_000;
+
+export type EngineDeps = DomainDeps & { llm: LlmPort };
+
+/** Claim, assign, ask the model, write the step or finish the task. An existing step row wins: no second model call. */
+export async function proposeStep(
+  deps: EngineDeps,
+  ref: StepRef,
+  signal: AbortSignal,
+): Promise<ProposeOutcome> {
+  const claimed = await claimStep(deps, ref);
+  if (claimed.kind !== 'ask') return claimed;
+  const { task, agent } = claimed;
+  const history = await readHistory(deps.db, task, ref.step);
+  const answer = await deps.llm.propose(
+    {
+      task: { id: task.id, runNo: task.runNo, title: task.title, goal: task.goal },
+      step: ref.step,
+      maxSteps: task.maxSteps,
+      agent: {
+        id: agent.id,
+        hostname: agent.hostname,
+        os: agent.os ?? 'unknown',
+        shells: agent.shells,
+        defaultShell: agent.defaultShell ?? 'sh',
+      },
+      history,
+      actor: { principalId: task.creatorId },
+    },
+    { signal },
+  );
+  return transact(deps, async (unit) => {
+    const locked = await lockTask(unit.trx, ref.taskId);
+    const settled = await outcomeOfRow(unit, locked, ref);
+    if (settled !== undefined || locked === undefined) return settled ?? { kind: 'ended', end: 'canceled' };
+    // The agent changed while the model was thinking: its answer was for another machine.
+    if (locked.agentId !== agent.id) return { kind: 'waiting', reason: 'reassigned', retryAfterMs: 0 };
+    if (answer.kind === 'done') return finish(unit, locked, answer);
+    return propose(unit, deps, locked, agent, ref, answer);
+  });
+}
+
+type Claimed = ProposeOutcome | { kind: 'ask'; task: TaskRow; agent: BatchAgent };
+
+/** One transaction before the model is asked: is there anything to ask, and on which agent? */
+async function claimStep(deps: EngineDeps, ref: StepRef): Promise<Claimed> {
+  return transact<Claimed>(deps, async (unit) => {
+    const task = await lockTask(unit.trx, ref.taskId);
+    const settled = await outcomeOfRow(unit, task, ref);
+    if (settled !== undefined || task === undefined) return settled ?? { kind: 'ended', end: 'canceled' };
+    if (ref.step > task.maxSteps) {
+      const summary = `not finished after ${task.maxSteps} steps`;
+      await endTaskRow(unit, engineActor, task, 'failed', { success: false, summary, reason: 'max_steps' });
+      return { kind: 'ended', end: 'failed' };
+    }
+    const agentId = task.agentId ?? (await pickAgent(unit.trx, task.target));
+    if (agentId === undefined) {
+      if (task.waitingReason !== 'no_agent') {
+        await updateTask(unit.trx, task.id, { waitingReason: 'no_agent' });
+        unit.emit('task.waiting', { taskId: task.id, ownerId: task.creatorId, data: { reason: 'no_agent' } });
+      }
+      return { kind: 'waiting', reason: 'no_agent', retryAfterMs: NO_AGENT_RETRY_MS };
+    }
+    const [agent] = await getBatchAgents(unit.trx, [agentId]);
+    if (agent === undefined) throw new Error(`agent ${agentId} vanished`);
+    if (task.agentId === null) {
+      unit.emit('task.assigned', { taskId: task.id, agentId, ownerId: task.creatorId, data: {} });
+    }
+    const proposing = await updateTask(unit.trx, task.id, {
+      agentId,
+      state: 'proposing',
+      waitingReason: null,
+    });
+    return { kind: 'ask', task: proposing, agent };
+  });
+}
+
+/** What the rows already say about this step, or undefined when it is still to be proposed. */
+async function outcomeOfRow(
+  unit: Unit,
+  task: TaskRow | undefined,
+  ref: StepRef,
+): Promise<ProposeOutcome | undefined> {
+  if (task === undefined || task.runNo !== ref.runNo) return { kind: 'ended', end: 'canceled' };
+  if (task.endedAt !== null) return { kind: 'ended', end: endOf(task) };
+  if (task.cancelRequestedAt !== null) {
+    const stopped = await stopTask(unit, engineActor, task, 'canceled', task.cancelReason ?? 'canceled');
+    if (stopped.kind === 'ended') return { kind: 'ended', end: endOf(stopped.task) };
+    return { kind: 'running', step: task.stepNo, batchId: stopped.batchId };
+  }
+  const step = await findStep(unit.trx, task.id, task.runNo, ref.step);
+  return step === undefined ? undefined : outcomeOfStep(unit, task, step);
+}
+
+async function outcomeOfStep(unit: Unit, task: TaskRow, step: StepRow): Promise<ProposeOutcome> {
+  switch (step.decision) {
+    case null:
+      return { kind: 'awaiting', step: step.stepNo, expiresAtMs: step.expiresAt.getTime() };
+    case 'approve':
+    case 'edit': {
+      if (step.batchId === null) return { kind: 'held', step: step.stepNo };
+      const batch = await findBatch(unit.trx, step.batchId);
+      if (batch === undefined || batch.pending === 0) return { kind: 'again', step: step.stepNo };
+      return { kind: 'running', step: step.stepNo, batchId: step.batchId };
+    }
+    case 'reject':
+    case 'void':
+      return { kind: 'again', step: step.stepNo };
+    case 'expire':
+    case 'cancel':
+      return { kind: 'ended', end: endOf(task) };
+  }
+}
+
+const endOf = (task: TaskRow): TaskEnd =>
+  task.state === 'completed' || task.state === 'failed' || task.state === 'expired' ? task.state : 'canceled';
+
+/** The model judged the outcome: the task is over. */
+async function finish(unit: Unit, task: TaskRow, answer: ProposedEnd): Promise<ProposeOutcome> {
+  const end = answer.success ? 'completed' : 'failed';
+  await endTaskRow(unit, engineActor, task, end, {
+    success: answer.success,
+    summary: answer.summary,
+    reason: answer.success ? null : 'goal_not_reached',
+  });
+  return { kind: 'ended', end };
+}
+
+async function propose(
+  unit: Unit,
+  deps: EngineDeps,
+  task: TaskRow,
+  agent: BatchAgent,
+  ref: StepRef,
+  answer: ProposedCommand,
+): Promise<ProposeOutcome> {
+  const request: ActRequest = { command: answer.command, ...shellOf(answer, agent) };
+  const act = buildAct(request, deps.limits, {
+    shell: () => resolveShell([agent]),
+    timeoutMs: task.commandTimeoutMs,
+    expiryMs: task.expiryMs,
+  });
+  const step = await writeProposal(unit, task, {
+    stepNo: ref.step,
+    origin: 'model',
+    author: { kind: 'model', id: answer.usage.model, name: answer.usage.model },
+    act,
+    agentIds: [agent.id],
+    reason: answer.reason.slice(0, MAX_NOTE_LENGTH),
+    expectedEffect: answer.expectedEffect.slice(0, MAX_NOTE_LENGTH),
+    usage: answer.usage,
+  });
+  if (task.mode === 'auto' && (await isPreApproved(unit, task, ref, answer.command, act.mode))) {
+    const creator = actorOfCreator(task);
+    await updateTask(unit.trx, task.id, { stepNo: step.stepNo });
+    await writeDecision(unit, creator, task, step, {
+      decision: 'approve',
+      reason: 'pre-approved on the task',
+    });
+    const batchId = await sendStep(unit, deps, creator, task, step);
+    return { kind: 'running', step: step.stepNo, batchId };
+  }
+  await updateTask(unit.trx, task.id, { state: 'awaiting_decision', stepNo: step.stepNo });
+  return { kind: 'awaiting', step: step.stepNo, expiresAtMs: step.expiresAt.getTime() };
+}
+
+/**
+ * `auto` runs undecided only a command that a principal with the right wrote literally on the task, and never right
+ * after an outcome nobody knows: whether to repeat that is a person's decision.
+ */
+async function isPreApproved(
+  unit: Unit,
+  task: TaskRow,
+  ref: StepRef,
+  command: string,
+  mode: string,
+): Promise<boolean> {
+  if (mode !== 'shell' || !task.preApproved.includes(command)) return false;
+  const commands = await listTaskCommands(unit.trx, task.id, task.runNo);
+  return !commands.some((earlier) => earlier.stepNo === ref.step - 1 && earlier.state === 'unknown');
+}
+
+const actorOfCreator = (task: TaskRow): Actor => ({
+  principal: {
+    kind: task.creatorKind === 'user' ? 'user' : 'system',
+    id: task.creatorId,
+    name: task.creatorName,
+    roles: [],
+    sessionId: null,
+  },
+  address: null,
+  requestId: null,
+});
+
+/** The shell the model named when the agent has it; otherwise the agent's default one. */
+function shellOf(answer: ProposedCommand, agent: BatchAgent): { shell?: ShellName } {
+  const named = shellNames.find((name) => name === answer.shell);
+  return named !== undefined && agent.shells.includes(named) ? { shell: named } : {};
+}
+
+/** The approval timer fired: it competes for the row like every decision. */
+export async function expireApproval(deps: DomainDeps, ref: StepRef): Promise<ProposeOutcome> {
+  return transact<ProposeOutcome>(deps, async (unit) => {
+    const task = await lockTask(unit.trx, ref.taskId);
+    if (task === undefined || task.runNo !== ref.runNo) return { kind: 'ended', end: 'canceled' };
+    if (task.endedAt !== null) return { kind: 'ended', end: endOf(task) };
+    const step = await findStep(unit.trx, task.id, task.runNo, ref.step);
+    if (step === undefined) return { kind: 'again', step: ref.step };
+    if (step.decision !== null || step.expiresAt.getTime() > Date.now())
+      return outcomeOfStep(unit, task, step);
+    const stopped = await stopTask(
+      unit,
+      engineActor,
+      task,
+      'expired',
+      `nobody decided step ${step.stepNo} in time`,
+    );
+    return stopped.kind === 'ended'
+      ? { kind: 'ended', end: 'expired' }
+      : { kind: 'running', step: step.stepNo, batchId: stopped.batchId };
+  });
+}
+
+/** Is the batch in? The backstop of a lost signal. */
+export async function readBatch(deps: DomainDeps, batchId: string): Promise<BatchStatus> {
+  const batch = await findBatch(deps.db, batchId);
+  return { finished: batch === undefined || batch.pending === 0, pending: batch?.pending ?? 0 };
+}
+
+/** End a task from the engine's side. `draining`: a batch is still out; call again when it is in. */
+export async function endTask(
+  deps: DomainDeps,
+  input: { taskId: string; runNo: number; end: 'canceled' | 'expired' | 'failed'; reason: string },
+): Promise<{ kind: 'ended'; end: TaskEnd } | { kind: 'draining'; batchId: string }> {
+  return transact<{ kind: 'ended'; end: TaskEnd } | { kind: 'draining'; batchId: string }>(
+    deps,
+    async (unit) => {
+      const task = await lockTask(unit.trx, input.taskId);
+      if (task === undefined || task.runNo !== input.runNo) return { kind: 'ended', end: 'canceled' };
+      if (task.endedAt !== null) return { kind: 'ended', end: endOf(task) };
+      const stopped = await stopTask(unit, engineActor, task, input.end, task.cancelReason ?? input.reason);
+      return stopped.kind === 'ended'
+        ? { kind: 'ended', end: endOf(stopped.task) }
+        : { kind: 'draining', batchId: stopped.batchId };
+    },
+  );
+}

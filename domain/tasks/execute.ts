@@ -1,0 +1,168 @@
+/** Direct execution: a principal who holds the right is its own decision, recorded as proposal and approval by them. */
+import { v7 as uuidv7 } from 'uuid';
+import { type Act, actDigest, batchDigest } from '../../contracts/act.ts';
+import { problem } from '../../contracts/errors.ts';
+import type { ExecuteBody, StepView } from '../../contracts/tasks.ts';
+import { taskWorkflowId } from '../../contracts/workflow-io.ts';
+import { insertAct } from '../../db/acts.ts';
+import { findOpenBatch } from '../../db/batches.ts';
+import { findStep, insertStep, type StepRow } from '../../db/steps.ts';
+import { pickAgent, type TaskRow, updateTask } from '../../db/tasks.ts';
+import { buildAct } from '../commands/act-request.ts';
+import { getBatchAgents, resolveShell } from '../commands/agents.ts';
+import type { Actor, DomainDeps } from '../deps.ts';
+import { transact, type Unit } from '../transact.ts';
+import { assertDecidable, sendStep, writeDecision } from './decide.ts';
+import { assertOpen, lockTaskRow } from './load.ts';
+import { getStepView } from './read.ts';
+import { riskOf } from './risk.ts';
+
+/**
+ * Run the newest proposal (approving it when it is undecided), or the caller's own act as a new step.
+ * @throws forbidden, task_not_found, task_not_open, no_proposal, no_agent, stale_digest, already_decided, command_running
+ */
+export async function executeTask(
+  deps: DomainDeps,
+  actor: Actor,
+  publicId: string,
+  body: ExecuteBody,
+): Promise<StepView> {
+  const stepNo = await transact(deps, async (unit) => {
+    const task = await lockTaskRow(unit, actor, publicId, 'execute');
+    assertOpen(task);
+    const batch = await findOpenBatch(unit.trx, task.id, task.runNo);
+    if (batch !== undefined)
+      throw problem('command_running', { commandId: `of step ${batch.stepNo ?? '?'}`, state: 'running' });
+    const newest = task.stepNo > 0 ? await findStep(unit.trx, task.id, task.runNo, task.stepNo) : undefined;
+    const step =
+      body.act === undefined
+        ? await approveNewest(unit, actor, task, newest, body)
+        : await proposeOwn(unit, deps, actor, task, newest, { ...body, act: body.act });
+    const batchId = await sendStep(unit, deps, actor, task, step);
+    unit.signal(taskWorkflowId(task.id, task.runNo), {
+      name: 'decided',
+      arg: { step: step.stepNo, then: 'run', batchId },
+    });
+    return step.stepNo;
+  });
+  return getStepView(deps, actor, publicId, stepNo);
+}
+
+async function approveNewest(
+  unit: Unit,
+  actor: Actor,
+  task: TaskRow,
+  newest: StepRow | undefined,
+  body: ExecuteBody,
+): Promise<StepRow> {
+  if (newest === undefined) throw problem('no_proposal', { taskId: task.publicId });
+  const isHeld = (newest.decision === 'approve' || newest.decision === 'edit') && newest.batchId === null;
+  if (isHeld) {
+    if (body.digest !== undefined && body.digest !== newest.batchDigest) throw problem('stale_digest');
+    return newest;
+  }
+  if (newest.decision !== null) throw problem('no_proposal', { taskId: task.publicId });
+  assertDecidable(task, newest, body.digest ?? null);
+  await writeDecision(unit, actor, task, newest, { decision: 'approve', reason: body.reason ?? null });
+  return newest;
+}
+
+async function proposeOwn(
+  unit: Unit,
+  deps: DomainDeps,
+  actor: Actor,
+  task: TaskRow,
+  newest: StepRow | undefined,
+  body: ExecuteBody & { act: NonNullable<ExecuteBody['act']> },
+): Promise<StepRow> {
+  if (newest !== undefined && newest.decision === null) {
+    await writeDecision(unit, actor, task, newest, {
+      decision: 'void',
+      reason: 'replaced by a direct execution',
+    });
+  }
+  const agentId = task.agentId ?? (await pickAgent(unit.trx, task.target));
+  if (agentId === undefined) throw problem('no_agent', { taskId: task.publicId });
+  const agents = await getBatchAgents(unit.trx, [agentId]);
+  const act = buildAct(body.act, deps.limits, {
+    shell: () => resolveShell(agents),
+    timeoutMs: task.commandTimeoutMs,
+    expiryMs: task.expiryMs,
+  });
+  const step = await writeProposal(unit, task, {
+    stepNo: task.stepNo + 1,
+    origin: 'person',
+    author: actor.principal,
+    act,
+    agentIds: [agentId],
+    reason: body.reason ?? 'direct execution',
+    expectedEffect: '',
+    usage: null,
+  });
+  await updateTask(unit.trx, task.id, { agentId, stepNo: step.stepNo });
+  await writeDecision(unit, actor, task, step, { decision: 'approve', reason: body.reason ?? null });
+  return step;
+}
+
+export interface Proposal {
+  stepNo: number;
+  origin: 'model' | 'person';
+  author: { kind: string; id: string; name: string };
+  act: Act;
+  agentIds: string[];
+  reason: string;
+  expectedEffect: string;
+  usage: null | { model: string; mock: boolean; inputTokens: number; outputTokens: number; costUsd: number };
+}
+
+/** Write a proposal of a locked task, with its digest and label. It has no effect by itself. */
+export async function writeProposal(unit: Unit, task: TaskRow, proposal: Proposal): Promise<StepRow> {
+  const proposalId = uuidv7();
+  const binding = { taskRun: `${task.id}/${task.runNo}`, step: proposal.stepNo, proposalId };
+  const digest = actDigest(proposal.act, binding);
+  const risk = riskOf(proposal.act);
+  const row = {
+    taskId: task.id,
+    runNo: task.runNo,
+    stepNo: proposal.stepNo,
+    proposalId,
+    origin: proposal.origin,
+    authorKind: proposal.author.kind,
+    authorId: proposal.author.id,
+    authorName: proposal.author.name,
+    digest,
+    agentIds: proposal.agentIds,
+    batchDigest: batchDigest(digest, proposal.agentIds),
+    reason: proposal.reason,
+    expectedEffect: proposal.expectedEffect,
+    riskLabel: risk.label,
+    riskReasons: risk.reasons,
+    expiresAt: new Date(Date.now() + task.approvalTimeoutMs),
+    model: proposal.usage?.model ?? null,
+    mock: proposal.usage?.mock ?? false,
+    inputTokens: proposal.usage?.inputTokens ?? 0,
+    outputTokens: proposal.usage?.outputTokens ?? 0,
+    costUsd: proposal.usage?.costUsd ?? 0,
+  };
+  await insertAct(unit.trx, { digest, act: proposal.act, binding });
+  await insertStep(unit.trx, row);
+  unit.emit('task.proposed', {
+    taskId: task.id,
+    ownerId: task.creatorId,
+    data: { step: row.stepNo, risk: row.riskLabel, origin: row.origin, mock: row.mock },
+  });
+  return {
+    ...row,
+    act: proposal.act,
+    binding,
+    proposedAt: new Date(),
+    decision: null,
+    decidedKind: null,
+    decidedId: null,
+    decidedName: null,
+    decidedAt: null,
+    decisionReason: null,
+    originalDigest: null,
+    batchId: null,
+  };
+}

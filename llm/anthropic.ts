@@ -1,0 +1,159 @@
+import { randomBytes } from 'node:crypto';
+import Anthropic from '@anthropic-ai/sdk';
+import { mapAnthropicError } from './anthropic-errors.ts';
+import { LlmError, type LlmPort, type ProposeAnswer, type ProposeRequest, type Usage } from './port.ts';
+import { defaultPrices, type ModelPrice, priceUsage } from './prices.ts';
+import { buildUserMessage, systemPrompt } from './prompt.ts';
+import { proposalTools, proposeCommandInput, taskDoneInput } from './tools.ts';
+
+/** Time one call may take from first byte sent to last byte read, in milliseconds. */
+const defaultTimeoutMs = 60_000;
+
+/** Tokens an answer may have. Models that always think count their thinking into it, so it is not small. */
+const defaultMaxTokens = 8_192;
+
+/** Random bytes of a fence id: not to be guessed by whoever writes the output. */
+const fenceIdBytes = 12;
+
+export interface AnthropicPortOptions {
+  apiKey: string;
+  model: string;
+  /** Default: the provider's public address. */
+  baseUrl?: string;
+  /** Default 60,000. */
+  timeoutMs?: number;
+  /** Default 8,192. */
+  maxTokens?: number;
+  /**
+   * `auto` (default): the model is told to call a tool, and an answer without a call is a bad answer.
+   * `any`: the provider forces a call; models that always think refuse such requests.
+   */
+  toolChoice?: 'auto' | 'any';
+  /** Default: `defaultPrices`. */
+  prices?: readonly ModelPrice[];
+}
+
+/**
+ * Claude behind the port, by the Messages protocol. One attempt per call and no retries of its own: whoever calls
+ * decides (the workflow's retry policy), so that attempts are counted in one place.
+ *
+ * `propose` throws `LlmError`; when `signal` is aborted it rejects with the signal's reason.
+ */
+export function createAnthropicPort(options: AnthropicPortOptions): LlmPort {
+  const {
+    model,
+    timeoutMs = defaultTimeoutMs,
+    maxTokens = defaultMaxTokens,
+    prices = defaultPrices,
+  } = options;
+  const toolChoice = options.toolChoice ?? 'auto';
+  const client = new Anthropic({
+    apiKey: options.apiKey,
+    // Every value the SDK would otherwise look up in the environment is given: configuration has one reader.
+    authToken: null,
+    webhookKey: null,
+    baseURL: options.baseUrl ?? 'https://api.anthropic.com',
+    logLevel: 'off',
+    maxRetries: 0,
+    timeout: timeoutMs,
+  });
+
+  async function propose(
+    request: ProposeRequest,
+    { signal }: { signal: AbortSignal },
+  ): Promise<ProposeAnswer> {
+    signal.throwIfAborted();
+    const message = await withDeadline(signal, timeoutMs, (callSignal) =>
+      client.messages.create(
+        {
+          model,
+          max_tokens: maxTokens,
+          system: systemPrompt,
+          tools: proposalTools,
+          tool_choice: { type: toolChoice, disable_parallel_tool_use: true },
+          messages: [
+            { role: 'user', content: buildUserMessage(request, randomBytes(fenceIdBytes).toString('hex')) },
+          ],
+        },
+        { signal: callSignal },
+      ),
+    );
+    return readAnswer(message, request.agent.shells);
+  }
+
+  function readAnswer(message: Anthropic.Message, shells: readonly string[]): ProposeAnswer {
+    const usage = readUsage(message);
+    const bad = (why: string, cause?: unknown) =>
+      new LlmError('llm_bad_answer', `the model's answer cannot be used: ${why}`, { usage, cause });
+
+    if (message?.stop_reason === 'refusal') {
+      throw new LlmError('llm_refused', 'the model refused to plan this task', { usage });
+    }
+    if (!Array.isArray(message?.content)) throw bad('it is not a message');
+    // Asked before the tool call: an answer cut off in the middle may still look complete.
+    if (message.stop_reason === 'max_tokens') throw bad(`it was cut off at ${maxTokens} tokens`);
+    const calls = message.content.filter((block) => block?.type === 'tool_use');
+    const call = calls[0];
+    if (!call) throw bad('it calls no tool');
+    if (calls.length > 1) throw bad('it calls more than one tool');
+
+    if (call.name === 'propose_command') {
+      const input = proposeCommandInput.safeParse(call.input);
+      if (!input.success) throw bad(issuesText(input.error), input.error);
+      const { command, reason, expected_effect: expectedEffect } = input.data;
+      const shell = input.data.shell ?? null;
+      if (shell !== null && !shells.includes(shell)) throw bad(`the machine has no shell "${shell}"`);
+      return { kind: 'command', command, shell, reason, expectedEffect, usage };
+    }
+    if (call.name === 'task_done') {
+      const input = taskDoneInput.safeParse(call.input);
+      if (!input.success) throw bad(issuesText(input.error), input.error);
+      return { kind: 'done', success: input.data.success, summary: input.data.summary, usage };
+    }
+    throw bad('it calls an unknown tool');
+  }
+
+  function readUsage(message: Anthropic.Message): Usage {
+    const tokens: Partial<Anthropic.Usage> = message?.usage ?? {};
+    const input =
+      count(tokens.input_tokens) +
+      count(tokens.cache_creation_input_tokens) +
+      count(tokens.cache_read_input_tokens);
+    const answeredBy = typeof message?.model === 'string' ? message.model : model;
+    return priceUsage(answeredBy, { input, output: count(tokens.output_tokens) }, prices);
+  }
+
+  return { name: 'anthropic', isMock: false, propose };
+}
+
+/**
+ * Runs a call under the caller's signal and a deadline over the entire exchange. The SDK's own timeout ends with
+ * the response headers, so a body that never ends would hang without this.
+ */
+async function withDeadline<Result>(
+  signal: AbortSignal,
+  timeoutMs: number,
+  call: (signal: AbortSignal) => Promise<Result>,
+): Promise<Result> {
+  const deadline = new AbortController();
+  const timer = setTimeout(() => deadline.abort(), timeoutMs);
+  try {
+    return await call(AbortSignal.any([signal, deadline.signal]));
+  } catch (error) {
+    signal.throwIfAborted();
+    if (deadline.signal.aborted) {
+      throw new LlmError('llm_timeout', `the model did not answer within ${timeoutMs} ms`, { cause: error });
+    }
+    throw mapAnthropicError(error, timeoutMs);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function count(tokens: unknown): number {
+  return typeof tokens === 'number' && Number.isFinite(tokens) && tokens > 0 ? tokens : 0;
+}
+
+function issuesText(error: { issues: readonly { path: PropertyKey[]; message: string }[] }): string {
+  return error.issues.map((issue) => `${issue.path.join('.') || 'input'}: ${issue.message}`).join('; ');
+}

@@ -1,0 +1,194 @@
+/**
+ * Carries outbox rows to Temporal.
+ *
+ *  A. A row is deleted only after Temporal has taken it, so it may be delivered twice (two processes, a crash
+ *     between), never zero times: starts are refused as duplicates, workflows ignore signals they have heard.
+ *  B. Rows of one workflow go in order: a row waits for every older row of its workflow.
+ *  C. A signal to a workflow that is closed or unknown, with no start pending (B), can never arrive: it is dropped.
+ *     What it says is in the rows; if the task is still open, the reconciler ends it.
+ */
+import type { DeliverWorkflowInput, TaskWorkflowInput, WorkflowSignal } from '../contracts/workflow-io.ts';
+import type { TemporalClient } from './connection.ts';
+import { failureKind } from './failures.ts';
+import { signalWorkflow, startWorkflow } from './workflows.ts';
+
+/** The delivery that follows a commit may take this long in all, milliseconds: a request waits for it. */
+const IMMEDIATE_DEADLINE_MS = 1_000;
+/** Deadline of one call of the drainer, milliseconds. */
+const DRAIN_DEADLINE_MS = 10_000;
+/** Workflows that are spoken to at the same time. The server is the bottleneck, more would only queue there. */
+const MAX_PARALLEL = 16;
+/** Rows of one round of the drainer. */
+const DRAIN_BATCH = 200;
+/** Pause before a row's next attempt: doubling from the first, by half of it at random. Milliseconds. */
+const FIRST_RETRY_MS = 500;
+const MAX_RETRY_AWAY_MS = 5_000;
+const MAX_RETRY_REFUSED_MS = 5 * 60_000;
+
+interface Log {
+  debug(fields: { event: string; [field: string]: unknown }): void;
+  warn(fields: { event: string; [field: string]: unknown }): void;
+}
+
+export interface OutboxItem {
+  id: number;
+  workflowId: string;
+  kind: 'start_task' | 'signal' | 'start_delivery';
+  /** `start_task`: {input, title}; `start_delivery`: {input}; `signal`: a WorkflowSignal. */
+  payload: Record<string, unknown>;
+  attempts: number;
+}
+
+/** The table, as much of it as is needed here. */
+export interface OutboxStore {
+  hasEarlier(workflowId: string, id: number): Promise<boolean>;
+  /** Due rows, oldest first, only the first of each workflow. */
+  listDue(limit: number): Promise<OutboxItem[]>;
+  remove(ids: readonly number[]): Promise<void>;
+  postpone(id: number, error: string, retryAfterMs: number): Promise<void>;
+}
+
+export interface DispatcherDeps {
+  outbox: OutboxStore;
+  temporal: TemporalClient;
+  /** Queue of the workflows. */
+  taskQueue: string;
+  log: Log;
+  /** Told once a task's workflow runs; the namespace's id is kept on the task, for the reconciler. */
+  onTaskStarted?: (started: { taskId: string; namespaceId: string }) => Promise<void>;
+}
+
+export interface OutboxDispatcher {
+  /** Right after the commit: try once, within a second. Never throws; what fails stays for `drain`. @returns delivered */
+  deliver(rows: readonly OutboxItem[]): Promise<number>;
+  /** Deliver what is due until nothing is. Stops early when Temporal is away or `signal` aborts. @returns delivered */
+  drain(signal?: AbortSignal): Promise<number>;
+}
+
+export function createOutboxDispatcher(deps: DispatcherDeps): OutboxDispatcher {
+  const { outbox, temporal, log } = deps;
+
+  async function deliver(rows: readonly OutboxItem[]): Promise<number> {
+    if (!temporal.ready()) return 0;
+    const deadlineAt = Date.now() + IMMEDIATE_DEADLINE_MS;
+    const counts = await mapLimited(groupByWorkflow(rows), MAX_PARALLEL, async (queue) => {
+      let delivered = 0;
+      for (const row of queue) {
+        const leftMs = deadlineAt - Date.now();
+        if (leftMs <= 0) break;
+        try {
+          if (await outbox.hasEarlier(row.workflowId, row.id)) break; // B
+          await send(row, leftMs);
+          delivered++;
+        } catch (error) {
+          log.debug({
+            event: 'outbox_left_for_drainer',
+            outboxId: row.id,
+            workflowId: row.workflowId,
+            error,
+          });
+          break;
+        }
+      }
+      return delivered;
+    });
+    return sum(counts);
+  }
+
+  async function drain(signal?: AbortSignal): Promise<number> {
+    let total = 0;
+    while (temporal.ready() && !signal?.aborted) {
+      const due = await outbox.listDue(DRAIN_BATCH);
+      if (due.length === 0) break;
+      const counts = await mapLimited(due, MAX_PARALLEL, async (row) => {
+        if (!temporal.ready() || signal?.aborted) return 0;
+        try {
+          await send(row, DRAIN_DEADLINE_MS);
+          return 1;
+        } catch (error) {
+          await postpone(row, error);
+          return 0;
+        }
+      });
+      total += sum(counts);
+    }
+    return total;
+  }
+
+  async function send(row: OutboxItem, deadlineMs: number): Promise<void> {
+    const { workflowId } = row;
+    if (row.kind === 'signal') {
+      await sendSignal(row, deadlineMs);
+    } else if (row.kind === 'start_task') {
+      const { input, title } = row.payload as unknown as { input: TaskWorkflowInput; title: string };
+      const start = { type: 'task', input, title } as const;
+      await startWorkflow(temporal, { workflowId, taskQueue: deps.taskQueue, start, deadlineMs });
+    } else {
+      const { input } = row.payload as unknown as { input: DeliverWorkflowInput };
+      const start = { type: 'deliver', input } as const;
+      await startWorkflow(temporal, { workflowId, taskQueue: deps.taskQueue, start, deadlineMs });
+    }
+    await outbox.remove([row.id]); // A
+    if (row.kind === 'start_task') await noteStart(row);
+  }
+
+  async function sendSignal(row: OutboxItem, deadlineMs: number): Promise<void> {
+    const signal = row.payload as unknown as WorkflowSignal;
+    try {
+      await signalWorkflow(temporal, { workflowId: row.workflowId, signal, deadlineMs });
+    } catch (error) {
+      if (failureKind(error) !== 'not_found') throw error;
+      const { workflowId } = row;
+      log.warn({ event: 'outbox_signal_dropped', outboxId: row.id, workflowId, signal: signal.name }); // C
+    }
+  }
+
+  /** Losing this is mended by the reconciler. */
+  async function noteStart(row: OutboxItem): Promise<void> {
+    if (deps.onTaskStarted === undefined) return;
+    const { input } = row.payload as unknown as { input: TaskWorkflowInput };
+    try {
+      await deps.onTaskStarted({ taskId: input.taskId, namespaceId: await temporal.namespaceId() });
+    } catch (error) {
+      log.warn({ event: 'outbox_namespace_not_noted', taskId: input.taskId, error });
+    }
+  }
+
+  async function postpone(row: OutboxItem, error: unknown): Promise<void> {
+    const isAway = failureKind(error) === 'away';
+    const maxMs = isAway ? MAX_RETRY_AWAY_MS : MAX_RETRY_REFUSED_MS;
+    const baseMs = Math.min(FIRST_RETRY_MS * 2 ** Math.min(row.attempts, 20), maxMs);
+    const retryAfterMs = baseMs * (0.5 + Math.random() / 2);
+    if (!isAway) {
+      const { id, workflowId, kind, attempts } = row;
+      log.warn({ event: 'outbox_refused', outboxId: id, workflowId, kind, attempts, retryAfterMs, error });
+    }
+    await outbox.postpone(row.id, error instanceof Error ? error.message : String(error), retryAfterMs);
+  }
+
+  return { deliver, drain };
+}
+
+const sum = (counts: readonly number[]): number => counts.reduce((total, count) => total + count, 0);
+
+/** Rows of each workflow in the given order. */
+function groupByWorkflow(rows: readonly OutboxItem[]): OutboxItem[][] {
+  const queues = new Map<string, OutboxItem[]>();
+  for (const row of rows) queues.set(row.workflowId, [...(queues.get(row.workflowId) ?? []), row]);
+  return [...queues.values()];
+}
+
+/** `Promise.all` with at most `limit` at work. */
+async function mapLimited<T, R>(
+  items: readonly T[],
+  limit: number,
+  work: (item: T) => Promise<R>,
+): Promise<R[]> {
+  const results: R[] = [];
+  const entries = items.entries();
+  const lane = async () => {
+    for (const [index, item] of entries) results[index] = await work(item);
+  };
+  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, lane));
+  return results;
+}

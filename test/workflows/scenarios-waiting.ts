@@ -1,0 +1,162 @@
+/** Timers, and signals that come early, twice, late or broken. */
+import assert from 'node:assert/strict';
+import type { TaskActivities } from '../../contracts/workflow-io.ts';
+import type { Scenario } from './scenarios.ts';
+import {
+  assertEnd,
+  awaiting,
+  BATCH,
+  batchFinished,
+  createGate,
+  decided,
+  ended,
+  proposals,
+  running,
+} from './script-parts.ts';
+
+/** Three signals of this size make the server suggest continue-as-new (4 MiB of history). */
+const BIG_SIGNAL_BYTES = 1_500_000;
+
+export const waitingScenarios: Scenario[] = [
+  {
+    name: 'approval-times-out',
+    prepare: () => ({
+      options: {
+        script: { propose: proposals(() => awaiting(1, 300)), expireApproval: async () => ended('expired') },
+      },
+      async drive(play) {
+        await assertEnd(play, 'expired', 1);
+        assert.deepEqual(play.asked(), ['propose', 'expireApproval']);
+      },
+    }),
+  },
+  {
+    name: 'decision-wins-against-the-approval-timer',
+    prepare: () => ({
+      options: {
+        script: {
+          propose: proposals(
+            () => awaiting(1, 300),
+            () => ended('completed'),
+          ),
+          expireApproval: async () => running(1),
+        },
+      },
+      async drive(play) {
+        await play.untilAsked('expireApproval');
+        await play.signal(decided(1, 'run', BATCH)); // late: the row has said so already
+        await play.signal(batchFinished());
+        await assertEnd(play, 'completed', 2);
+      },
+    }),
+  },
+  {
+    name: 'approval-timer-fires-before-the-row-expires',
+    prepare() {
+      const answers = [awaiting(1, 100), ended('expired')];
+      const expireApproval = async () => answers.shift() ?? ended('failed');
+      return {
+        options: { script: { propose: proposals(() => awaiting(1, 100)), expireApproval } },
+        async drive(play) {
+          await assertEnd(play, 'expired', 1);
+          assert.deepEqual(play.asked(), ['propose', 'expireApproval', 'expireApproval']);
+        },
+      };
+    },
+  },
+  {
+    name: 'waits-for-an-agent',
+    prepare() {
+      const answers = [
+        { kind: 'waiting', reason: 'no_agent', retryAfterMs: 50 } as const,
+        running(1),
+        ended('completed'),
+      ];
+      return {
+        options: { script: { propose: async () => answers.shift() ?? ended('failed') } },
+        async drive(play) {
+          await play.untilPhase('waiting for an agent');
+          await play.untilAsked('propose', 2);
+          await play.signal(batchFinished());
+          await assertEnd(play, 'completed', 2);
+        },
+      };
+    },
+  },
+  {
+    name: 'signals-come-early',
+    prepare() {
+      const gate = createGate();
+      const propose: TaskActivities['propose'] = async ({ step }) => {
+        if (step > 1) return ended('completed');
+        await gate.passed;
+        return awaiting(1);
+      };
+      return {
+        options: { first: decided(1, 'run', BATCH), script: { propose } },
+        async drive(play) {
+          await play.untilAsked('propose');
+          await play.signal(batchFinished());
+          gate.open(); // both signals are in the history before the proposal
+          await assertEnd(play, 'completed', 2);
+          assert.deepEqual(play.asked(), ['propose', 'propose']);
+        },
+      };
+    },
+  },
+  {
+    name: 'signals-come-twice-late-and-broken',
+    prepare: () => ({
+      options: {
+        script: {
+          propose: proposals(
+            () => awaiting(1),
+            () => awaiting(2),
+            () => ended('completed'),
+          ),
+        },
+      },
+      async drive(play) {
+        const { handle } = play;
+        await play.untilAsked('propose');
+        for (const name of ['decided', 'batchFinished', 'proposeRequested', 'ended', 'unknown']) {
+          await handle.signal(name);
+          await handle.signal(name, 'not an object');
+        }
+        for (let i = 0; i < 2; i++) await play.signal(decided(1, 'run', BATCH));
+        for (let i = 0; i < 3; i++) await play.signal(batchFinished());
+        await play.untilAsked('propose', 2);
+        await play.signal(decided(1, 'again')); // of the step before
+        await play.signal(batchFinished());
+        await play.untilPhase('awaiting decision');
+        await play.signal(decided(2, 'again'));
+        await assertEnd(play, 'completed', 3);
+        assert.deepEqual(play.asked(), ['propose', 'propose', 'propose']);
+      },
+    }),
+  },
+  {
+    name: 'continues-as-new-between-steps',
+    prepare: () => ({
+      options: {
+        script: {
+          propose: proposals(
+            () => awaiting(1),
+            () => running(2),
+            () => ended('completed'),
+          ),
+        },
+      },
+      async drive(play) {
+        await play.untilAsked('propose');
+        for (let i = 0; i < 3; i++) await play.signal(batchFinished(String(i).repeat(BIG_SIGNAL_BYTES)));
+        const { runId } = await play.handle.describe();
+        await play.signal(decided(1, 'again'));
+        await play.untilAsked('propose', 2);
+        assert.notEqual((await play.handle.describe()).runId, runId, 'step 2 is in another run');
+        await play.signal(batchFinished());
+        await assertEnd(play, 'completed', 3);
+      },
+    }),
+  },
+];

@@ -1,0 +1,50 @@
+/** Every standing duty, started together. */
+import type { LockSession } from '../../db/advisory-lock.ts';
+import type { DomainDeps } from '../../domain/deps.ts';
+import type { TemporalClient } from '../../temporal/connection.ts';
+import type { OutboxDispatcher } from '../../temporal/dispatcher.ts';
+import { createDutyObserver, createLagReporter } from '../observer.ts';
+import { commandExpiry } from './command-expiry.ts';
+import { startDuty } from './duty.ts';
+import { eventRetention } from './event-retention.ts';
+import { idempotencyRetention } from './idempotency-retention.ts';
+import { lagReport } from './lag-report.ts';
+import { outboxDrainer } from './outbox-drainer.ts';
+import { presenceSweep } from './presence-sweep.ts';
+import { reconciler } from './reconciler.ts';
+import { sealer } from './sealer.ts';
+
+export interface DutiesDeps {
+  domain: DomainDeps;
+  temporal: TemporalClient;
+  dispatcher: OutboxDispatcher;
+  /** One session carries the locks of all duties of a process. */
+  locks: LockSession;
+}
+
+export interface Duties {
+  /** Run this duty as soon as possible. */
+  wake(name: string): void;
+  close(): Promise<void>;
+}
+
+export function startDuties({ domain, temporal, dispatcher, locks }: DutiesDeps): Duties {
+  const { db, log } = domain;
+  const how = { locks, observer: createDutyObserver(log) };
+  const running = [
+    startDuty(outboxDrainer, { dispatcher }, how),
+    startDuty(commandExpiry, domain, how),
+    startDuty(reconciler, { domain, temporal }, how),
+    startDuty(sealer, { db }, how),
+    startDuty(presenceSweep, domain, how),
+    startDuty(eventRetention, { db }, how),
+    startDuty(idempotencyRetention, { db }, how),
+    startDuty(lagReport, { db, report: createLagReporter(log) }, how),
+  ];
+  return {
+    wake: (name) => running.find((duty) => duty.name === name)?.wake(),
+    async close() {
+      await Promise.all(running.map((duty) => duty.close()));
+    },
+  };
+}

@@ -1,0 +1,24 @@
+/** What the duties report, as log lines: runs at debug, changes of the acting instance at info, trouble at warn. */
+import type { Log } from '../domain/deps.ts';
+import type { DutyObserver } from './duties/duty.ts';
+import type { QueueLag } from './duties/lag-report.ts';
+
+/** A queue whose oldest row has waited this long is worth a warning, seconds. */
+const WARN_AFTER_SECONDS = 30;
+
+export function createDutyObserver(log: Log): DutyObserver {
+  return {
+    held: (duty, isHeld) => log.info({ event: isHeld ? 'duty_taken' : 'duty_left', duty }),
+    ran: (duty, { count, durationMs }) => {
+      if (count > 0) log.debug({ event: 'duty_ran', duty, count, durationMs: Math.round(durationMs) });
+    },
+    failed: (duty, error) => log.warn({ event: 'duty_failed', duty, error }),
+  };
+}
+
+export const createLagReporter =
+  (log: Log) =>
+  (lag: QueueLag): void => {
+    if (lag.oldestSeconds > WARN_AFTER_SECONDS) log.warn({ event: 'queue_behind', ...lag });
+    else log.debug({ event: 'queue_lag', ...lag });
+  };

@@ -1,0 +1,75 @@
+/**
+ * Signals of the task workflow, and the inbox that keeps them.
+ *
+ * A. Handlers only record; nothing is decided here. Rows are the truth, a signal rings the bell.
+ * B. Every signal is keyed by its step or batch, so a duplicate, early or stale one is harmless and nothing but the
+ *    number of the step has to be carried over by continue-as-new.
+ * C. A handler never throws: an error in a handler jams the workflow task for ever. Anyone who may write to the
+ *    namespace can send a signal with a wrong argument; such a signal is ignored.
+ */
+import { defineSignal, setHandler } from '@temporalio/workflow';
+import {
+  type BatchFinishedSignal,
+  type DecidedSignal,
+  type EndedSignal,
+  type ProposeRequestedSignal,
+  signalNames,
+} from '../contracts/workflow-io.ts';
+
+export const decidedSignal = defineSignal<[DecidedSignal]>(signalNames.decided);
+export const batchFinishedSignal = defineSignal<[BatchFinishedSignal]>(signalNames.batchFinished);
+export const proposeRequestedSignal = defineSignal<[ProposeRequestedSignal]>(signalNames.proposeRequested);
+export const endedSignal = defineSignal<[EndedSignal]>(signalNames.ended);
+
+/** What has arrived so far. */
+export interface Inbox {
+  /** The decision of this step, if it was heard. `run` and `again` are last words, `hold` is not. */
+  decisionOf(step: number): DecidedSignal | undefined;
+  /** A decision of a later step was heard: this one is over, whatever was lost. */
+  isOvertaken(step: number): boolean;
+  isProposalRequested(step: number): boolean;
+  isBatchFinished(batchId: string): boolean;
+  /** The task has ended, or is to be canceled once its batch is in. */
+  ended(): EndedSignal | undefined;
+  /** Something was heard that a run beginning at this step would miss. */
+  hasNewsFor(step: number): boolean;
+}
+
+/** Set the handlers. Call it before anything is awaited, so that signals that came with the start are heard. */
+export function openInbox(): Inbox {
+  const decisions = new Map<number, DecidedSignal>();
+  const finishedBatches = new Set<string>();
+  let lastDecidedStep = 0;
+  let requestedStep = 0;
+  let ended: EndedSignal | undefined;
+
+  setHandler(decidedSignal, (signal) => {
+    if (!isStep(signal)) return; // C
+    const isLate = signal.then === 'hold' && decisions.has(signal.step);
+    if (!isLate) decisions.set(signal.step, signal);
+    lastDecidedStep = Math.max(lastDecidedStep, signal.step);
+  });
+  setHandler(batchFinishedSignal, (signal) => {
+    if (typeof signal?.batchId === 'string') finishedBatches.add(signal.batchId); // C
+  });
+  setHandler(proposeRequestedSignal, (signal) => {
+    if (isStep(signal)) requestedStep = Math.max(requestedStep, signal.step); // C
+  });
+  setHandler(endedSignal, (signal) => {
+    // A real end is the last word; the request to cancel after the batch is not.
+    if (signal?.end !== undefined) ended = ended?.end ? ended : signal; // C
+  });
+
+  return {
+    decisionOf: (step) => decisions.get(step),
+    isOvertaken: (step) => lastDecidedStep > step,
+    isProposalRequested: (step) => requestedStep >= step,
+    isBatchFinished: (batchId) => finishedBatches.has(batchId),
+    ended: () => ended,
+    hasNewsFor: (step) => ended !== undefined || lastDecidedStep >= step || requestedStep >= step,
+  };
+}
+
+function isStep(signal: { step: number } | undefined): signal is { step: number } {
+  return typeof signal?.step === 'number';
+}

@@ -1,0 +1,54 @@
+/**
+ * Activity proxies by timeout class. Whether an error is worth a retry is said by the error itself (the activities
+ * mark it from the one error table), so no list of error types is kept here.
+ */
+import { ActivityCancellationType, proxyActivities } from '@temporalio/workflow';
+import {
+  type AgentActivities,
+  agentTaskQueue,
+  type DeliverWorkflowInput,
+  type TaskActivities,
+} from '../contracts/workflow-io.ts';
+
+/** One call of the model with its rows; a call that takes longer is lost and asked again. */
+const PROPOSE_TIMEOUT_MS = 120_000;
+/** Activities that only read or write rows; far above the database's statement timeout. */
+const ROWS_TIMEOUT_MS = 30_000;
+/** Longest pause between attempts while a dependency (model, database) is away. */
+const MAX_RETRY_INTERVAL_MS = 60_000;
+/** A delivery may outlive the command's own limits by this much: the claim, the report and its acknowledgement. */
+export const DELIVERY_MARGIN_MS = 60_000;
+
+const retry = {
+  initialInterval: '1s',
+  backoffCoefficient: 2,
+  maximumInterval: MAX_RETRY_INTERVAL_MS,
+} as const;
+
+/** Activities that only touch rows; retried until they succeed. */
+export const rows: Omit<TaskActivities, 'propose'> = proxyActivities<TaskActivities>({
+  startToCloseTimeout: ROWS_TIMEOUT_MS,
+  cancellationType: ActivityCancellationType.TRY_CANCEL,
+  retry,
+});
+
+/** `propose`, retried until `leftMs` milliseconds are over. */
+export function model(leftMs: number): Pick<TaskActivities, 'propose'> {
+  return proxyActivities<TaskActivities>({
+    startToCloseTimeout: PROPOSE_TIMEOUT_MS,
+    scheduleToCloseTimeout: leftMs,
+    cancellationType: ActivityCancellationType.TRY_CANCEL,
+    retry,
+  });
+}
+
+/** `runCommand` on the agent's own queue, given up after `leftMs` milliseconds. */
+export function agent(input: DeliverWorkflowInput, leftMs: number): AgentActivities {
+  return proxyActivities<AgentActivities>({
+    taskQueue: agentTaskQueue(input.agentId),
+    startToCloseTimeout: Math.min(input.timeoutMs + DELIVERY_MARGIN_MS, leftMs),
+    scheduleToCloseTimeout: leftMs,
+    cancellationType: ActivityCancellationType.TRY_CANCEL,
+    retry: { ...retry, maximumInterval: '10s' },
+  });
+}

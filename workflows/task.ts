@@ -1,0 +1,230 @@
+/**
+ * The task workflow: step after step of propose → decision → batch, until the task's row says that it has ended.
+ *
+ * A. Rows are the truth. Whatever a signal, timer or cancel says, an activity that competes in Postgres has the last word.
+ * B. No continue-as-new with a batch out: only between steps and while waiting for an agent.
+ * C. Expected ends are values; the workflow fails only by a bug. Canceled in Temporal shows as Canceled there.
+ */
+import {
+  ActivityFailure,
+  ApplicationFailure,
+  allHandlersFinished,
+  CancellationScope,
+  condition,
+  continueAsNew,
+  isCancellation,
+  setCurrentDetails,
+  sleep,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { TaskEnd } from '../contracts/tasks.ts';
+import type {
+  DecidedSignal,
+  ProposeOutcome,
+  StepRef,
+  TaskPhase,
+  TaskWorkflowInput,
+  TaskWorkflowResult,
+} from '../contracts/workflow-io.ts';
+import { openInbox } from './messages.ts';
+import { model, rows } from './proxies.ts';
+
+/** Backstop of a lost `batchFinished`: the first look at the rows, doubling up to the last. */
+const FIRST_BACKSTOP_MS = 5 * 60_000;
+const MAX_BACKSTOP_MS = 60 * 60_000;
+/** Shortest wait that an activity's answer can ask for: clocks differ, and a timer that fires too early must not spin. */
+const MIN_WAIT_MS = 1_000;
+
+type Woken = 'ready' | 'timeout' | 'interrupted';
+type Ended = Extract<ProposeOutcome, { kind: 'ended' }>;
+
+export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult> {
+  const inbox = openInbox();
+  const endedBell = condition(() => inbox.ended() !== undefined);
+  endedBell.catch(() => undefined); // rejects when Temporal cancels, which every other wait reports as well
+  let step = input.step ?? 1;
+
+  try {
+    return { end: await runSteps(), steps: step };
+  } catch (error) {
+    if (!isCancellation(error)) throw error;
+    const end = await CancellationScope.nonCancellable(() => finish('canceled', 'canceled in Temporal'));
+    if (end === 'canceled') throw error; // C
+    return { end, steps: step };
+  }
+
+  async function runSteps(): Promise<TaskEnd> {
+    for (; ; step++) {
+      await continueAsNewWhenLong();
+      const end = await runStep();
+      if (end !== null) return end;
+    }
+  }
+
+  /** One step from words to outcome. @returns the task's end, or null to go on with the next step */
+  async function runStep(): Promise<TaskEnd | null> {
+    let outcome = input.mode === 'manual' ? await awaitRequest() : await propose();
+    for (;;) {
+      switch (outcome.kind) {
+        case 'ended':
+          return outcome.end;
+        case 'again':
+          return null;
+        case 'waiting':
+          outcome = await awaitAgent(outcome.retryAfterMs);
+          break;
+        case 'awaiting':
+          outcome = await awaitDecision(outcome.expiresAtMs);
+          break;
+        case 'held':
+          outcome = await awaitExecution();
+          break;
+        case 'running':
+          outcome = await awaitBatch(outcome.batchId);
+          break;
+      }
+    }
+  }
+
+  /** Manual mode: nothing happens until somebody asks for a proposal or executes an act of their own. */
+  async function awaitRequest(): Promise<ProposeOutcome> {
+    showPhase('held');
+    const woken = await wait(() => inbox.isProposalRequested(step) || isDecided());
+    if (woken === 'interrupted') return conclude();
+    return isDecided() ? heardDecision() : propose();
+  }
+
+  async function propose(): Promise<ProposeOutcome> {
+    if (isInterrupted()) return conclude();
+    showPhase('proposing');
+    const asking = new CancellationScope();
+    try {
+      const leftMs = input.deadlineAtMs - Date.now();
+      const answer = await Promise.race([
+        asking.run(() => model(leftMs).propose(stepRef())),
+        endedBell.then(() => undefined),
+      ]);
+      if (answer !== undefined) return answer;
+    } catch (error) {
+      if (isCancellation(error) || !(error instanceof ActivityFailure)) throw error;
+      // Without time for another attempt the task has expired, whatever the last attempt failed of.
+      if (error.retryState === 'TIMEOUT') return { kind: 'ended', end: await finish('expired', 'deadline') };
+      return { kind: 'ended', end: await finish('failed', codeOf(error)) };
+    }
+    asking.cancel();
+    return conclude();
+  }
+
+  async function awaitAgent(retryAfterMs: number): Promise<ProposeOutcome> {
+    showPhase('waiting for an agent');
+    const woken = await wait(isDecided, Math.max(retryAfterMs, MIN_WAIT_MS));
+    if (woken === 'interrupted') return conclude();
+    if (woken === 'ready') return heardDecision();
+    await continueAsNewWhenLong(); // B: nothing was proposed, so no batch is out
+    return propose();
+  }
+
+  async function awaitDecision(expiresAtMs: number): Promise<ProposeOutcome> {
+    showPhase('awaiting decision');
+    const woken = await wait(isDecided, Math.max(expiresAtMs - Date.now(), MIN_WAIT_MS));
+    if (woken === 'interrupted') return conclude();
+    if (woken === 'ready') return heardDecision();
+    return rows.expireApproval(stepRef()); // A: a decision in the same moment may have won
+  }
+
+  /** Manual mode: approved, and waiting for `execute`. Looks at the row now and then, as every waiter does. */
+  async function awaitExecution(): Promise<ProposeOutcome> {
+    showPhase('held');
+    const isReleased = () => isDecided() && inbox.decisionOf(step)?.then !== 'hold';
+    const woken = await wait(() => isReleased() || inbox.isOvertaken(step), MAX_BACKSTOP_MS);
+    if (woken === 'interrupted') return conclude();
+    return woken === 'ready' ? heardDecision() : propose();
+  }
+
+  async function awaitBatch(batchId: string): Promise<ProposeOutcome> {
+    showPhase('running');
+    const isIn = await waitForBatch(batchId, isInterrupted);
+    return isIn ? { kind: 'again', step } : conclude();
+  }
+
+  /** @returns true when the batch is in, false when `isStopped` said so first */
+  async function waitForBatch(batchId: string, isStopped: () => boolean): Promise<boolean> {
+    const isFinished = () => inbox.isBatchFinished(batchId);
+    for (let backstopMs = FIRST_BACKSTOP_MS; ; backstopMs = Math.min(backstopMs * 2, MAX_BACKSTOP_MS)) {
+      const untilDeadlineMs = input.deadlineAtMs - Date.now();
+      const timeoutMs = untilDeadlineMs > 0 ? Math.min(backstopMs, untilDeadlineMs) : backstopMs;
+      const isWoken = () => isFinished() || isStopped();
+      if (!isWoken()) await condition(isWoken, timeoutMs);
+      if (isStopped()) return false;
+      if (isFinished() || (await rows.readBatch(batchId)).finished) return true;
+    }
+  }
+
+  /** Wait until `isReady`, at most `timeoutMs`; an end of the task or its deadline interrupts. */
+  async function wait(isReady: () => boolean, timeoutMs = Number.POSITIVE_INFINITY): Promise<Woken> {
+    const isWoken = () => isInterrupted() || isReady();
+    // Asked first, because a condition with a timeout starts its timer even when it holds already.
+    if (!isWoken()) await condition(isWoken, Math.min(timeoutMs, input.deadlineAtMs - Date.now()));
+    if (isInterrupted()) return 'interrupted';
+    return isReady() ? 'ready' : 'timeout';
+  }
+
+  function isInterrupted(): boolean {
+    return inbox.ended() !== undefined || Date.now() >= input.deadlineAtMs;
+  }
+
+  /** After an interruption: end the task's row, unless it has ended already. */
+  async function conclude(): Promise<Ended> {
+    const heard = inbox.ended();
+    if (heard === undefined) return { kind: 'ended', end: await finish('expired', 'deadline') };
+    return { kind: 'ended', end: heard.end ?? (await finish('canceled', 'cancel_requested')) };
+  }
+
+  /** End the row from this side. A batch that is out is stopped and waited for first: its outcomes belong to the task. */
+  async function finish(end: 'canceled' | 'expired' | 'failed', reason: string): Promise<TaskEnd> {
+    showPhase('ending');
+    for (let pauseMs = MIN_WAIT_MS; ; pauseMs = Math.min(pauseMs * 2, FIRST_BACKSTOP_MS)) {
+      const answer = await rows.endTask({ taskId: input.taskId, runNo: input.runNo, end, reason });
+      if (answer.kind === 'ended') return answer.end;
+      if (inbox.isBatchFinished(answer.batchId))
+        await sleep(pauseMs); // heard, but the row does not say so yet
+      else await waitForBatch(answer.batchId, () => false);
+    }
+  }
+
+  function isDecided(): boolean {
+    return inbox.decisionOf(step) !== undefined || inbox.isOvertaken(step);
+  }
+
+  async function heardDecision(): Promise<ProposeOutcome> {
+    const decision = inbox.decisionOf(step);
+    const isLastWord = decision !== undefined && (decision.then !== 'hold' || !inbox.isOvertaken(step));
+    return isLastWord ? (outcomeOf(decision) ?? propose()) : { kind: 'again', step };
+  }
+
+  async function continueAsNewWhenLong(): Promise<void> {
+    // What was heard for this step would be lost to the next run: take the step here and continue after it.
+    if (!workflowInfo().continueAsNewSuggested || inbox.hasNewsFor(step)) return;
+    await condition(allHandlersFinished);
+    await continueAsNew<typeof task>({ ...input, step });
+  }
+
+  function stepRef(): StepRef {
+    return { taskId: input.taskId, runNo: input.runNo, step };
+  }
+
+  function showPhase(phase: TaskPhase): void {
+    setCurrentDetails(`step ${step} of at most ${input.maxSteps}: ${phase}`);
+  }
+}
+
+/** What a decision means for the step; undefined when it does not say enough and the row has to be read. */
+function outcomeOf({ step, then, batchId }: DecidedSignal): ProposeOutcome | undefined {
+  if (then === 'again') return { kind: 'again', step };
+  if (then === 'hold') return { kind: 'held', step };
+  return batchId === null ? undefined : { kind: 'running', step, batchId };
+}
+
+function codeOf(error: ActivityFailure): string {
+  return error.cause instanceof ApplicationFailure && error.cause.type ? error.cause.type : 'internal_error';
+}
