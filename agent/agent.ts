@@ -38,6 +38,8 @@ export interface AgentOptions {
   token: string;
   /** Directory of this agent alone; created when missing. */
   home: string;
+  /** Where commands run that name no directory; default `<home>/work`. */
+  workDir?: string;
   /** Default `websocket`. */
   delivery?: Delivery;
   maxParallel?: number;

@@ -7,6 +7,7 @@
  * programs are moved right after their spawn: what they forked before is outside, so the kill rule always searches by
  * group and environment as well. (The move takes 0.1 to 15 ms in the kernel; the agent never waits for it.)
  */
+import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -17,10 +18,10 @@ export interface CommandCgroups {
   pids(commandId: string): number[];
   /** Kill everything in it at once. */
   kill(commandId: string): void;
-  /** Remove it when empty. One with a background process left in it stays until `sweep`. */
+  /** Remove it when empty. One with a background process left in it stays until the agent starts or ends next. */
   remove(commandId: string): void;
   /** Remove all empty ones of this agent. */
-  sweep(): void;
+  close(): void;
 }
 
 /** Directory of this process's own cgroup in the unified hierarchy, or null. */
@@ -44,11 +45,12 @@ function findOwnCgroup(): string | null {
   }
 }
 
-/** Probe once: make, look for `cgroup.kill`, remove. Null when any of it is not possible. */
-export function createCommandCgroups(agentId: string): CommandCgroups | null {
+/** Probe once whether cgroups with `cgroup.kill` can be made; null when not. They are named after the agent's home. */
+export function createCommandCgroups(home: string): CommandCgroups | null {
   const own = process.platform === 'linux' ? findOwnCgroup() : null;
   if (own === null) return null;
-  const base = join(own, `steelthread-${agentId.replace(/[^A-Za-z0-9_-]/g, '_')}`);
+  const name = createHash('sha256').update(home).digest('hex').slice(0, 16);
+  const base = join(own, `steelthread-${name}`);
   try {
     mkdirSync(base, { recursive: true });
     if (!existsSync(join(base, 'cgroup.kill'))) {
@@ -67,9 +69,20 @@ export function createCommandCgroups(agentId: string): CommandCgroups | null {
       return false;
     }
   };
+  const sweep = (): void => {
+    attempt(() => {
+      for (const item of readdirSync(base, { withFileTypes: true })) {
+        if (item.isDirectory()) attempt(() => rmdirSync(join(base, item.name)));
+      }
+      rmdirSync(base);
+    });
+  };
+  sweep();
   return {
     create: (commandId) =>
-      attempt(() => mkdirSync(pathOf(commandId))) ? join(pathOf(commandId), 'cgroup.procs') : null,
+      attempt(() => mkdirSync(pathOf(commandId), { recursive: true }))
+        ? join(pathOf(commandId), 'cgroup.procs')
+        : null,
     pids: (commandId) => {
       try {
         const text = readFileSync(join(pathOf(commandId), 'cgroup.procs'), 'utf8');
@@ -84,14 +97,6 @@ export function createCommandCgroups(agentId: string): CommandCgroups | null {
         attempt(() => writeFileSync(join(pathOf(commandId), 'cgroup.kill'), '1'))
       ),
     remove: (commandId) => void attempt(() => rmdirSync(pathOf(commandId))),
-    sweep: () => {
-      attempt(() => {
-        for (const item of readdirSync(base, { withFileTypes: true })) {
-          if (item.isDirectory()) attempt(() => rmdirSync(join(base, item.name)));
-        }
-      });
-      attempt(() => rmdirSync(base));
-      attempt(() => mkdirSync(base, { recursive: true }));
-    },
+    close: sweep,
   };
 }

@@ -11,9 +11,9 @@
  *  M1. Frames are handled in the order they come and change the state at once, so the frames of one command are
  *      never handled out of order.
  */
-import { actDigest, type RunFrame, type StreamName, streamNames } from '../contracts/agent-protocol.ts';
+import { actDigest, NO_DIGEST, type RunFrame, type StreamName, streamNames } from '../contracts/agent-protocol.ts';
 import type { Executor } from './executor.ts';
-import { type Journal, NO_DIGEST } from './journal.ts';
+import type { Journal } from './journal.ts';
 import { createLauncher } from './launcher.ts';
 import type { Link } from './link.ts';
 import {

@@ -1,7 +1,7 @@
 /**
  * The agent's configuration: command-line flags, then environment, then defaults. All problems are told at once.
  */
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -17,6 +17,8 @@ const MAX_MAX_PARALLEL = 1_000;
 export interface AgentConfig {
   url: string;
   home: string;
+  /** Where commands run that name no directory; undefined = `<home>/work`. */
+  workDir: string | undefined;
   delivery: Delivery;
   maxParallel: number;
   debug: boolean;
@@ -35,6 +37,7 @@ export const agentUsage = `steelthread agent — runs approved commands on this 
   flag             environment                       default
   --url            STEELTHREAD_URL                   (required) base URL of the server
   --home           STEELTHREAD_AGENT_HOME            ~/.steelthread/agent
+  --work-dir       STEELTHREAD_AGENT_WORK_DIR        <home>/work, where commands run that name no directory
   --agent-id       STEELTHREAD_AGENT_ID              the id from enrolment
                    STEELTHREAD_AGENT_TOKEN           the token from enrolment
   --token-file     STEELTHREAD_AGENT_TOKEN_FILE      a file that holds the token
@@ -48,6 +51,7 @@ export const agentUsage = `steelthread agent — runs approved commands on this 
 const flagOptions = {
   url: { type: 'string' },
   home: { type: 'string' },
+  'work-dir': { type: 'string' },
   'agent-id': { type: 'string' },
   'token-file': { type: 'string' },
   delivery: { type: 'string' },
@@ -84,6 +88,12 @@ export function parseAgentConfig(
   const home = resolve(
     flags.home ?? variable('STEELTHREAD_AGENT_HOME') ?? join(homedir(), '.steelthread', 'agent'),
   );
+
+  const givenWorkDir = flags['work-dir'] ?? variable('STEELTHREAD_AGENT_WORK_DIR');
+  const workDir = givenWorkDir === undefined ? undefined : resolve(givenWorkDir);
+  if (workDir !== undefined && !statSync(workDir, { throwIfNoEntry: false })?.isDirectory()) {
+    problems.push(`STEELTHREAD_AGENT_WORK_DIR (--work-dir) must be a directory, got "${workDir}"`);
+  }
 
   const delivery = deliveries.find(
     (name) => name === (flags.delivery ?? variable('STEELTHREAD_AGENT_DELIVERY') ?? 'websocket'),
@@ -137,7 +147,7 @@ export function parseAgentConfig(
     return { ok: false, problems };
   }
   const debug = flags.debug ?? variable('STEELTHREAD_AGENT_DEBUG') === '1';
-  return { ok: true, config: { url, home, delivery, maxParallel, debug, identity, temporal } };
+  return { ok: true, config: { url, home, workDir, delivery, maxParallel, debug, identity, temporal } };
 }
 
 /** Given token > stored identity > enrolment. A stored identity of another id than the one asked for is not used. */

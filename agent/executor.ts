@@ -57,6 +57,8 @@ export interface Executor {
 
 export interface ExecutorDeps {
   home: string;
+  /** Where commands run that name no directory; default `<home>/work`. */
+  workDir?: string;
   shells: ReadonlyMap<ShellName, string>;
   capabilities: ReadonlySet<string>;
   cgroups: CommandCgroups | null;
@@ -95,7 +97,7 @@ function planOf(deps: ExecutorDeps, job: Job): Plan | { reason: string } {
   if (act.elevated && !deps.capabilities.has('elevate')) return { reason: 'elevation_not_available' };
   const direct = invocationOf(act, deps.shells);
   if (direct === null) return { reason: 'shell_not_found' };
-  const directory = act.workingDirectory ?? user?.home ?? join(deps.home, 'work');
+  const directory = act.workingDirectory ?? user?.home ?? deps.workDir ?? join(deps.home, 'work');
   if (!isDirectory(directory)) return { reason: 'working_directory_not_found' };
   const environment = commandEnvironment(job.commandId, act, user, deps.ownEnvironment);
   const invocation = act.elevated && process.getuid?.() !== 0 ? elevated(direct, environment) : direct;

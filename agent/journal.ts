@@ -27,15 +27,13 @@ export const KEPT_ID_COUNT = 100_000;
 export const COMPACTION_GARBAGE_RECORDS = 10_000;
 /** How long records other than INTENT may wait for the medium, milliseconds (J2). */
 export const LAZY_FLUSH_MS = 1_000;
-/** Digest of a command that was canceled before its run frame ever came: it is not known. */
-export const NO_DIGEST = '0'.repeat(64);
 
 export type ResultFrame = Extract<AgentFrame, { type: 'result' }>;
 export type SavedOutput = Partial<Record<StreamName, string>>;
 
 export type JournalEntry = {
   readonly commandId: string;
-  /** NO_DIGEST for a tombstone. */
+  /** NO_DIGEST (protocol) for a tombstone. */
   readonly digest: string;
   /** Time of the last change, milliseconds since the epoch. */
   readonly at: number;

@@ -12,6 +12,9 @@ import { createSpool, emptySummary, restoreSpool, type Spool } from './spool.ts'
 /** Output of a command that runs longer than this goes to the spool file at the next sweep, milliseconds. */
 export const SPILL_AFTER_MS = 200;
 
+/** Longest reason the protocol takes, UTF-16 units. */
+const MAX_REASON_LENGTH = 1024;
+
 export interface LiveCommand {
   readonly commandId: string;
   readonly digest: string;
@@ -96,7 +99,7 @@ export function resultOf(
     outcome: facts.outcome,
     exitCode: facts.exitCode ?? null,
     signal: facts.signal ?? null,
-    reason: facts.reason ?? null,
+    reason: facts.reason?.slice(0, MAX_REASON_LENGTH) ?? null,
     startedAt: facts.startedAt ?? null,
     finishedAt: facts.finishedAt ?? null,
     durationMs: facts.durationMs ?? null,

@@ -11,8 +11,8 @@ import { createPipeStock } from './pipes.ts';
 import { findShells } from './shells.ts';
 
 export interface MachineOptions {
-  agentId: string;
   home: string;
+  workDir?: string;
   executor?: Executor;
   cgroups?: 'auto' | 'off';
   kill?: Pick<KillOptions, 'graceMs' | 'deadlineMs'>;
@@ -34,13 +34,14 @@ export async function createMachine(options: MachineOptions, log: AgentLog): Pro
     const { executor } = options;
     return { executor, capabilities: ['shell', 'argv'], shells: [...shells.keys()], close: () => {} };
   }
-  const cgroups = options.cgroups === 'off' ? null : createCommandCgroups(options.agentId);
+  const cgroups = options.cgroups === 'off' ? null : createCommandCgroups(options.home);
   const found = await findCapabilities({ hasShell: shells.size > 0, hasCgroups: cgroups !== null });
   const pipes = createPipeStock(join(options.home, 'pipes'));
   await pipes.ready;
   return {
     executor: createExecutor({
       home: options.home,
+      workDir: options.workDir,
       shells,
       capabilities: found,
       cgroups,
@@ -53,7 +54,7 @@ export async function createMachine(options: MachineOptions, log: AgentLog): Pro
     shells: [...shells.keys()],
     close: () => {
       pipes.close();
-      cgroups?.sweep();
+      cgroups?.close();
     },
   };
 }

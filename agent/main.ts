@@ -36,6 +36,7 @@ async function main(): Promise<number> {
     agentId: identity.agentId,
     token: identity.agentToken,
     home: config.home,
+    workDir: config.workDir,
     delivery: config.delivery,
     maxParallel: config.maxParallel,
     temporal: config.temporal,

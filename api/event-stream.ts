@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { PassThrough } from 'node:stream';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { EventStream } from '../contracts/route.ts';
 import type { AppContext } from './context.ts';
 
@@ -7,6 +9,9 @@ export const DEFAULT_KEEP_ALIVE_MS = 15_000;
 
 /** A client this far behind is dropped; it resumes with `Last-Event-ID` when it can read again. */
 export const MAX_BUFFERED_BYTES = 1024 * 1024;
+
+/** With no more than this waiting, a stream counts as drained. */
+const DRAINED_BYTES = 64 * 1024;
 
 interface EventStreamOptions {
   keepAliveMs?: number;
@@ -40,7 +45,22 @@ export function openEventStream(ctx: AppContext, options: EventStreamOptions = {
   function write(text: string): void {
     if (closing.signal.aborted) return;
     output.write(text);
-    if (output.readableLength + output.writableLength + ctx.res.writableLength > MAX_BUFFERED_BYTES) drop();
+    if (waitingBytes() > MAX_BUFFERED_BYTES) drop();
+  }
+
+  function waitingBytes(): number {
+    return output.readableLength + output.writableLength + ctx.res.writableLength;
+  }
+
+  async function drained(): Promise<void> {
+    while (!closing.signal.aborted && waitingBytes() > DRAINED_BYTES) {
+      // Either the socket is full and says when it is not, or Koa is about to move what waits here.
+      if (ctx.res.writableNeedDrain) {
+        await once(ctx.res, 'drain', { signal: closing.signal }).catch(() => undefined);
+      } else {
+        await nextTurn();
+      }
+    }
   }
 
   /** The client does not read: waiting for the buffer to leave would hold it for ever. */
@@ -65,6 +85,7 @@ export function openEventStream(ctx: AppContext, options: EventStreamOptions = {
   return {
     send: ({ id, event, data }) => write(frame({ id, event, data })),
     comment: (text) => write(`: ${singleLine(text)}\n\n`),
+    drained,
     close,
     closed: closing.signal,
   };

@@ -7,7 +7,8 @@
  *   agent  → started, output*, result   output in order of offset per stream; result after all its output is acked
  *   server → outputAck, resultAck       an ack follows the commit that stored what it acks
  *   server → cancel                     kill it; for an id never seen: a tombstone, so a late run frame is refused
- *   agent  → notKnown                   the answer to run{resume:true} for an id that is not in the journal
+ *   agent  → notKnown                   the answer to run{resume:true} for an id that is not in the journal, and to a
+ *                                       run frame that came while the agent drains: the next hello offers it again
  *   agent  → claim                      Temporal delivery only: ask for one queued command by id
  *   agent  → presence                   every `presenceIntervalMs`
  *
@@ -56,6 +57,8 @@ export const closeCodes = {
 } as const;
 
 const digestSchema = z.string().regex(/^[0-9a-f]{64}$/);
+/** Digest in the result of a command that the agent only knows by a cancel (a tombstone): it never saw the act. */
+export const NO_DIGEST = '0'.repeat(64);
 export const commandIdSchema = z.uuid();
 export const agentIdSchema = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$/);
 const isoTime = z.iso.datetime({ offset: true });

@@ -54,12 +54,9 @@ export type ActRequest = z.infer<typeof actRequestSchema>;
 export const runCommandsBodySchema = z.strictObject({
   agentIds: z.array(agentIdSchema).min(1).max(MAX_BATCH_AGENTS),
   act: actRequestSchema,
-  commandId: z
-    .uuid()
-    .optional()
-    .meta({
-      description: 'Only with one agent: the id to use; the same id and act again is the same command',
-    }),
+  commandId: z.uuid().optional().meta({
+    description: 'Only with one agent: the id to use; the same id and act again is the same command',
+  }),
   /** Wait for the outcome of a single command, at most this long. */
   waitMs: z
     .int()

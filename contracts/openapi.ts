@@ -8,7 +8,9 @@ export interface OpenApiInfo {
   title: string;
   version: string;
   /** URL under which clients reach the server. */
+  /** `/` stands for wherever the document was read from. */
   publicUrl: string;
+  description?: string;
 }
 
 type JsonObject = Record<string, unknown>;
@@ -33,7 +35,7 @@ export function openApiDocument(contracts: readonly RouteContract[], info: OpenA
     info: {
       title: info.title,
       version: info.version,
-      description: 'Durable, human-approved command execution on fleets of machines.',
+      description: info.description ?? 'Durable, human-approved command execution on fleets of machines.',
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
     servers: [{ url: info.publicUrl }],

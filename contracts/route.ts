@@ -107,6 +107,8 @@ export interface StreamEvent {
 export interface EventStream {
   send(event: StreamEvent): void;
   comment(text: string): void;
+  /** Resolves when most of what was sent has left, or the stream has ended. A writer of much waits for it. */
+  drained(): Promise<void>;
   close(): void;
   /** Aborted once the stream has ended, whoever ended it. */
   readonly closed: AbortSignal;

@@ -20,6 +20,15 @@ export const taskStates = [
 export const taskStateSchema = z.enum(taskStates).meta({ id: 'TaskState' });
 export type TaskState = z.infer<typeof taskStateSchema>;
 
+/** The four ends; every other state is open. */
+export const endedTaskStates = [
+  'completed',
+  'failed',
+  'canceled',
+  'expired',
+] as const satisfies readonly TaskState[];
+export type TaskEnd = (typeof endedTaskStates)[number];
+
 export const anantaStatuses = [
   'created',
   'todo',
@@ -63,11 +72,9 @@ const anantaAliases: Readonly<Record<string, AnantaStatus>> = {
   canceled: 'cancelled',
 };
 
-const endedStates: ReadonlySet<TaskState> = new Set(['completed', 'failed', 'canceled', 'expired']);
-
-/** True for the four ends; every other state is open. */
-export function isEnded(state: TaskState): boolean {
-  return endedStates.has(state);
+/** True for the four ends. */
+export function isEnded(state: TaskState): state is TaskEnd {
+  return endedTaskStates.some((end) => end === state);
 }
 
 /**

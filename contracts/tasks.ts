@@ -3,27 +3,9 @@ import { z } from 'zod';
 import { agentIdSchema } from './agent-protocol.ts';
 import { actRequestSchema, commandSchema } from './commands.ts';
 import { actorRefSchema, pageOf, pageQuery, timeSchema } from './shared.ts';
+import { taskStateSchema } from './states.ts';
 
-export const taskStates = [
-  'created',
-  'assigned',
-  'proposing',
-  'awaiting_decision',
-  'running',
-  'blocked',
-  'completed',
-  'failed',
-  'canceled',
-  'expired',
-] as const;
-export type TaskState = (typeof taskStates)[number];
-export const endedTaskStates = [
-  'completed',
-  'failed',
-  'canceled',
-  'expired',
-] as const satisfies readonly TaskState[];
-export type TaskEnd = (typeof endedTaskStates)[number];
+export { endedTaskStates, type TaskEnd, type TaskState, taskStates } from './states.ts';
 
 export const taskModes = ['manual', 'supervised', 'auto'] as const;
 export type TaskMode = (typeof taskModes)[number];
@@ -104,7 +86,7 @@ export const taskSchema = z
     title: z.string(),
     goal: z.string(),
     mode: z.enum(taskModes),
-    state: z.enum(taskStates),
+    state: taskStateSchema,
     runNo: z.int(),
     step: z.int().meta({ description: 'Number of the newest step, 0 before the first' }),
     target: taskTargetSchema,
@@ -199,11 +181,9 @@ export const decideBodySchema = z.discriminatedUnion('decision', [
 export type DecideBody = z.infer<typeof decideBodySchema>;
 
 export const executeBodySchema = z.strictObject({
-  act: actRequestSchema
-    .optional()
-    .meta({
-      description: 'Your own act: recorded as proposal and approval by you. Absent: the newest proposal',
-    }),
+  act: actRequestSchema.optional().meta({
+    description: 'Your own act: recorded as proposal and approval by you. Absent: the newest proposal',
+  }),
   digest: digestField.optional().meta({ description: 'Bind the execution to exactly this proposal' }),
   reason: z.string().max(2000).optional(),
 });
@@ -223,7 +203,7 @@ export const cancelBodySchema = z.strictObject({ reason: z.string().max(2000).op
 
 export const taskListQuerySchema = z.strictObject({
   ...pageQuery,
-  state: z.enum(taskStates).optional(),
+  state: taskStateSchema.optional(),
   mode: z.enum(taskModes).optional(),
   kind: z.enum(taskKinds).optional(),
   agentId: agentIdSchema.optional(),

@@ -31,6 +31,14 @@ export function createLockSession(options: LockSessionOptions): LockSession {
   const held = new Set<number>();
   let session: Promise<pg.Client> | undefined;
   let isClosed = false;
+  let lastQuestion: Promise<unknown> = Promise.resolve();
+
+  /** One question at a time: the client has no queue that is meant to be used. */
+  function ask<T>(question: () => Promise<T>): Promise<T> {
+    const answer = lastQuestion.then(question);
+    lastQuestion = answer.catch(() => undefined);
+    return answer;
+  }
 
   async function connect(): Promise<pg.Client> {
     const client = new pg.Client({
@@ -42,7 +50,7 @@ export function createLockSession(options: LockSessionOptions): LockSession {
     });
     const opening = session;
     const heartbeat = setInterval(() => {
-      client.query('select 1').catch(() => forget());
+      ask(() => client.query('select 1')).catch(() => forget());
     }, HEARTBEAT_MS);
     heartbeat.unref();
 
@@ -76,21 +84,22 @@ export function createLockSession(options: LockSessionOptions): LockSession {
   }
 
   return {
-    async tryLock(key) {
-      const client = await open();
-      if (held.has(key)) return true;
-      const { rows } = await client.query<{ locked: boolean }>('select pg_try_advisory_lock($1) as locked', [
-        key,
-      ]);
-      if (rows[0]?.locked !== true || session === undefined) return false;
-      held.add(key);
-      return true;
-    },
+    tryLock: (key) =>
+      ask(async () => {
+        const client = await open();
+        if (held.has(key)) return true;
+        const text = 'select pg_try_advisory_lock($1) as locked';
+        const { rows } = await client.query<{ locked: boolean }>(text, [key]);
+        if (rows[0]?.locked !== true || session === undefined) return false;
+        held.add(key);
+        return true;
+      }),
     holds: (key) => held.has(key),
-    async unlock(key) {
-      if (!held.delete(key) || session === undefined) return;
-      await (await session).query('select pg_advisory_unlock($1)', [key]);
-    },
+    unlock: (key) =>
+      ask(async () => {
+        if (!held.delete(key) || session === undefined) return;
+        await (await session).query('select pg_advisory_unlock($1)', [key]);
+      }),
     async close() {
       if (isClosed) return;
       isClosed = true;

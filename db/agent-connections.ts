@@ -78,8 +78,7 @@ export async function listStaleSockets(
     db,
     `select s.agent_id from jsonb_to_recordset(cast(:sockets as jsonb)) as s(agent_id text, epoch bigint)
      left join agent_connections c on c.agent_id = s.agent_id
-     left join agents a on a.id = s.agent_id
-     where c.epoch is distinct from s.epoch or a.revoked_at is not null`,
+     where c.epoch is distinct from s.epoch`,
     { sockets: JSON.stringify(sockets.map((s) => ({ agent_id: s.agentId, epoch: s.epoch }))) },
   );
   return rows.map((row) => row.agent_id);

@@ -1,5 +1,5 @@
 /** Output bytes of commands, by stream and byte offset. Bytes are bytea: text columns hold neither NUL nor bad UTF-8. */
-import { OUTPUT_CHUNK_BYTES, type StreamName } from '../contracts/agent-protocol.ts';
+import type { StreamName } from '../contracts/agent-protocol.ts';
 import { type Queryable, query } from './database.ts';
 
 export interface OutputChunk {
@@ -36,14 +36,17 @@ export async function readOutput(
     db,
     `select byte_offset, bytes from command_output
      where command_id = :id and stream = :stream
-       and byte_offset < :end and byte_offset > :offset - :chunk and byte_offset + octet_length(bytes) > :offset
+       and byte_offset < :end
+       and byte_offset >= coalesce(
+         (select max(byte_offset) from command_output
+          where command_id = :id and stream = :stream and byte_offset <= :offset), 0)
      order by byte_offset`,
-    { id: commandId, stream, offset, end: offset + maxBytes, chunk: OUTPUT_CHUNK_BYTES },
+    { id: commandId, stream, offset, end: offset + maxBytes },
   );
   const parts = rows.map((row) => {
     const from = Math.max(0, offset - row.byte_offset);
     const to = Math.min(row.bytes.length, offset + maxBytes - row.byte_offset);
-    return row.bytes.subarray(from, to);
+    return row.bytes.subarray(from, Math.max(from, to));
   });
   return Buffer.concat(parts);
 }

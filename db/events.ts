@@ -24,6 +24,8 @@ export interface EventRow {
   at: Date;
   type: EventType;
   taskId: string | null;
+  /** The task's id as clients know it. */
+  taskPublicId: string | null;
   commandId: string | null;
   batchId: string | null;
   agentId: string | null;
@@ -37,6 +39,7 @@ interface StoredEvent {
   at: Date;
   type: EventType;
   task_id: string | null;
+  task_public_id: string | null;
   command_id: string | null;
   batch_id: string | null;
   agent_id: string | null;
@@ -44,8 +47,9 @@ interface StoredEvent {
   data: Record<string, unknown>;
 }
 
-const columns =
-  'id, cast(xid as text) as xid, at, type, task_id, command_id, batch_id, agent_id, owner_id, data';
+const columns = `events.id, cast(events.xid as text) as xid, events.at, events.type, events.task_id,
+  (select t.public_id from tasks t where t.id = events.task_id) as task_public_id,
+  events.command_id, events.batch_id, events.agent_id, events.owner_id, events.data`;
 
 export const rowToEvent = (row: StoredEvent): EventRow => ({
   id: row.id,
@@ -53,6 +57,7 @@ export const rowToEvent = (row: StoredEvent): EventRow => ({
   at: row.at,
   type: row.type,
   taskId: row.task_id,
+  taskPublicId: row.task_public_id,
   commandId: row.command_id,
   batchId: row.batch_id,
   agentId: row.agent_id,
@@ -89,8 +94,20 @@ export async function insertEvents(db: Queryable, entries: readonly EventEntry[]
 
 export interface EventRead {
   rows: EventRow[];
-  /** Every transaction below this has ended: rows with a smaller xid are all visible and read. */
+  /**
+   * Horizon of the snapshot this read saw: every transaction below it has ended, so what it wrote is visible here.
+   * Of a read in several pages only the FIRST page's horizon may be remembered: a transaction that commits between
+   * two pages may belong before the second one's position.
+   */
   xmin: string;
+}
+
+/** Which events a read is about; what is absent does not narrow. */
+export interface EventNarrowing {
+  /** Row uuid of the task. */
+  taskId?: string | undefined;
+  types?: readonly EventType[] | undefined;
+  ownerId?: string | undefined;
 }
 
 /** Most events of one read. */
@@ -106,34 +123,52 @@ export async function readEventHorizon(db: Queryable): Promise<string> {
 }
 
 /**
- * Every visible event with `xid >= fromXid` after the position (afterXid, afterId) within it, oldest first.
+ * Every visible event with `xid >= from.xid` after the position `from.after` within it, oldest first.
  * Repeats are possible, gaps are not: remember `xmin` and start there next time.
+ *
+ * One statement, so that rows and horizon come from one snapshot, also when there are no rows.
  */
 export async function readEvents(
   db: Queryable,
-  from: { xid: string; after?: { xid: string; id: number } },
+  from: { xid: string; after?: { xid: string; id: number } | undefined },
   limit = EVENT_READ_LIMIT,
+  narrowing: EventNarrowing = {},
 ): Promise<EventRead> {
   const after = from.after ?? { xid: '0', id: 0 };
-  const rows = await query<StoredEvent & { xmin: string }>(
+  const conditions = ['events.xid >= cast(:from as xid8)'];
+  if (from.after !== undefined)
+    conditions.push('(events.xid, events.id) > (cast(:after_xid as xid8), :after_id)');
+  if (narrowing.taskId !== undefined) conditions.push('events.task_id = :task_id');
+  if (narrowing.types !== undefined) conditions.push('events.type = any(cast(:types as text[]))');
+  if (narrowing.ownerId !== undefined) conditions.push('events.owner_id = :owner_id');
+  const rows = await query<{ horizon: string } & (StoredEvent | { id: null })>(
     db,
-    `select ${columns}, cast(pg_snapshot_xmin(pg_current_snapshot()) as text) as xmin
-     from events
-     where xid >= cast(:from as xid8)
-       and (xid, id) > (cast(:after_xid as xid8), :after_id)
-     order by xid, id
-     limit :limit`,
-    { from: from.xid, after_xid: after.xid, after_id: after.id, limit },
+    `select cast(pg_snapshot_xmin(pg_current_snapshot()) as text) as horizon, e.id, e.xid, e.at, e.type, e.task_id,
+            e.task_public_id, e.command_id, e.batch_id, e.agent_id, e.owner_id, e.data
+     from (select 1) as one
+     left join lateral (
+       select ${columns}, events.xid as position from events where ${conditions.join(' and ')}
+       order by events.xid, events.id limit :limit) e on true
+     order by e.position, e.id`,
+    {
+      from: from.xid,
+      after_xid: after.xid,
+      after_id: after.id,
+      task_id: narrowing.taskId ?? null,
+      types: narrowing.types === undefined ? null : [...narrowing.types],
+      owner_id: narrowing.ownerId ?? null,
+      limit,
+    },
   );
-  const xmin = rows[0]?.xmin ?? (await readEventHorizon(db));
-  return { rows: rows.map(rowToEvent), xmin };
+  const stored = rows.filter((row): row is typeof row & StoredEvent => row.id !== null);
+  return { rows: stored.map(rowToEvent), xmin: rows[0]?.horizon ?? '0' };
 }
 
 /** Events of one task, oldest first, for its timeline. */
 export async function listTaskEvents(db: Queryable, taskId: string, limit: number): Promise<EventRow[]> {
   const rows = await query<StoredEvent>(
     db,
-    `select ${columns} from events where task_id = :task_id order by id limit :limit`,
+    `select ${columns} from events where task_id = :task_id order by events.id limit :limit`,
     { task_id: taskId, limit },
   );
   return rows.map(rowToEvent);

@@ -60,8 +60,19 @@ export async function readMigrationStatus(db: Knex): Promise<MigrationStatus> {
 }
 
 async function withMigrationLock<T>(url: string, run: (db: Knex) => Promise<T>): Promise<T> {
-  const locker = createDatabase({ url, poolMax: 1, applicationName: 'steelthread-migrate-lock' });
-  const db = createDatabase({ url, poolMax: 2, applicationName: 'steelthread-migrate' });
+  const locker = createDatabase({
+    url,
+    poolMax: 1,
+    applicationName: 'steelthread-migrate-lock',
+    statementTimeoutMs: 0,
+  });
+  // A migration may rewrite a large table: no statement timeout.
+  const db = createDatabase({
+    url,
+    poolMax: 2,
+    applicationName: 'steelthread-migrate',
+    statementTimeoutMs: 0,
+  });
   try {
     await locker.raw('select pg_advisory_lock(?)', [MIGRATION_LOCK_KEY]);
     await db.migrate.currentVersion(migratorConfig);

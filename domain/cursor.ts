@@ -1,4 +1,5 @@
 /** Opaque keyset cursors: the position (time, id) of the last row of a page, as base64url of JSON. */
+import { validate as isUuid } from 'uuid';
 import { z } from 'zod';
 import { problem } from '../contracts/errors.ts';
 import type { Page } from '../contracts/shared.ts';
@@ -32,6 +33,13 @@ export function decodeCursor(cursor: string): CursorPosition {
 /** Where a list goes on; undefined for its first page. @throws invalid_cursor */
 export const positionOf = (cursor: string | undefined): CursorPosition | undefined =>
   cursor === undefined ? undefined : decodeCursor(cursor);
+
+/** As positionOf, for lists whose ids are uuids: another list's cursor is none of this one. @throws invalid_cursor */
+export function uuidPositionOf(cursor: string | undefined): CursorPosition | undefined {
+  const position = positionOf(cursor);
+  if (position !== undefined && !isUuid(position.id)) throw problem('invalid_cursor');
+  return position;
+}
 
 /** A page from up to `limit + 1` rows: the extra row only says that there is a next page. */
 export function pageOfRows<Row>(

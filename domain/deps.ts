@@ -28,8 +28,8 @@ export interface Announcer {
   agents(agentIds: readonly string[]): void;
   /** Output of these commands was stored. */
   output(commandIds: readonly string[]): void;
-  /** Deliver to Temporal at once (with a deadline); what fails stays for the drainer. */
-  outbox(rows: readonly OutboxRow[]): Promise<void>;
+  /** Deliver to Temporal at once, in the background and with a deadline; what fails stays for the drainer. */
+  outbox(rows: readonly OutboxRow[]): void;
 }
 
 /** Sockets that this very process holds, so that a command for one of them is inserted as sent and goes out at once. */

@@ -6,6 +6,7 @@
  */
 import { createHash } from 'node:crypto';
 import { problem } from '../contracts/errors.ts';
+import type { Principal } from '../contracts/principal.ts';
 import type { Trx } from '../db/database.ts';
 import { findIdempotencyKey, insertIdempotencyKey, type NewIdempotencyKey } from '../db/idempotency-keys.ts';
 
@@ -49,6 +50,25 @@ export async function claimSecretReply(trx: Trx, claim: NewIdempotencyKey): Prom
     reason:
       'this Idempotency-Key was answered before with a secret that is shown only once; send a new key for a new secret',
   });
+}
+
+/**
+ * Claim the key for an act on something that exists; true when it stands for this very request already, so that
+ * nothing is to be done again. Ask it before anything else is checked: a repeat is answered in every state.
+ * @param act name of the act, for example `task.assign`
+ * @throws idempotency_conflict
+ */
+export async function isRepeatedRequest(
+  trx: Trx,
+  principal: Pick<Principal, 'id'>,
+  requestKey: RequestKey | null,
+  act: string,
+  resourceId: string,
+): Promise<boolean> {
+  if (requestKey === null) return false;
+  const { key, bodySha256 } = requestKey;
+  const claim = { principalId: principal.id, key, bodySha256, resourceKind: act, resourceId };
+  return !(await claimIdempotencyKey(trx, claim)).claimed;
 }
 
 /** What a request says about its Idempotency-Key; null without one. */

@@ -61,7 +61,7 @@ export async function transact<T>(deps: DomainDeps, work: (unit: Unit) => Promis
   for (const effect of effects) effect();
   if (committed.eventRows.length > 0) deps.announce.events(committed.eventRows);
   if (agents.size > 0) deps.announce.agents([...agents]);
-  if (committed.outboxRows.length > 0) await deps.announce.outbox(committed.outboxRows);
+  if (committed.outboxRows.length > 0) deps.announce.outbox(committed.outboxRows);
   return committed.value;
 }
 

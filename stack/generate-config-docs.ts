@@ -1,6 +1,6 @@
 /**
  * Renders `.env.example` and `docs/reference/configuration.md` from the table of variables.
- * Run `node --import tsx stack/generate-config-docs.ts` after a change of the table; a test compares the files.
+ * Run `npm run config-docs` after a change of the table; a test compares the files.
  */
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -67,7 +67,12 @@ function renderDefault(row: Row): string {
     : `${show(development)}, in production ${show(production)}`;
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  writeFileSync(new URL('../.env.example', import.meta.url), renderEnvExample());
-  writeFileSync(new URL('../docs/reference/configuration.md', import.meta.url), renderConfigMarkdown());
+/** Writes both files and returns their paths. */
+export function writeConfigDocs(): string[] {
+  const files = [
+    { file: new URL('../.env.example', import.meta.url), text: renderEnvExample() },
+    { file: new URL('../docs/reference/configuration.md', import.meta.url), text: renderConfigMarkdown() },
+  ];
+  for (const { file, text } of files) writeFileSync(file, text);
+  return files.map(({ file }) => fileURLToPath(file));
 }

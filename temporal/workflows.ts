@@ -1,9 +1,5 @@
 /** Start, signal and look at workflows: the only calls that the rest of the system makes to Temporal. */
-import {
-  type DeliverWorkflowInput,
-  type TaskWorkflowInput,
-  type WorkflowSignal,
-} from '../contracts/workflow-io.ts';
+import type { DeliverWorkflowInput, TaskWorkflowInput, WorkflowSignal } from '../contracts/workflow-io.ts';
 import type { TemporalClient } from './connection.ts';
 import { failureKind } from './failures.ts';
 

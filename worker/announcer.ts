@@ -15,9 +15,11 @@ export function createAnnouncer({
     events: () => notifier.notify(channels.events),
     agents: (agentIds) => notifier.notify(channels.agents, agentIds),
     output: (commandIds) => notifier.notify(channels.output, commandIds),
-    async outbox(rows) {
-      const delivered = await dispatcher.deliver(rows);
-      if (delivered < rows.length) notifier.notify(channels.outbox);
+    outbox(rows) {
+      // `deliver` never rejects; what it could not deliver is the drainer's.
+      void dispatcher.deliver(rows).then((delivered) => {
+        if (delivered < rows.length) notifier.notify(channels.outbox);
+      });
     },
   };
 }

@@ -9,8 +9,8 @@ import { extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { bundleWorkflowCode } from '@temporalio/worker';
 
-/** Beside the built worker; written by the build. */
-const PREBUILT_NAME = 'workflow-bundle.js';
+/** Beside the built worker; written by the build (`build-bundle.ts`), absent where the program runs from source. */
+export const prebuiltBundlePath = fileURLToPath(new URL('workflow-bundle.js', import.meta.url));
 /** Files outside of `workflows/` that workflow code imports values from. */
 const IMPORTED_CONTRACTS = ['workflow-io'];
 
@@ -32,8 +32,7 @@ export async function findWorkflowBundle(options: {
   cacheDir: string;
   log: BundleLog;
 }): Promise<WorkflowBundle> {
-  const prebuilt = fileURLToPath(new URL(PREBUILT_NAME, import.meta.url));
-  if (existsSync(prebuilt)) return { codePath: prebuilt, source: 'prebuilt' };
+  if (existsSync(prebuiltBundlePath)) return { codePath: prebuiltBundlePath, source: 'prebuilt' };
 
   const folder = join(options.cacheDir, 'workflow-bundles');
   const codePath = join(folder, `${hashSources()}.js`);

@@ -5,7 +5,13 @@
  * left to the composition root: the runtime's own handlers would stop the worker before its turn.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { DefaultLogger, type LogEntry, NativeConnection, Runtime } from '@temporalio/worker';
+import {
+  DefaultLogger,
+  type LogEntry,
+  makeTelemetryFilterString,
+  NativeConnection,
+  Runtime,
+} from '@temporalio/worker';
 import type { Log } from '../domain/deps.ts';
 import type { TemporalOptions } from '../temporal/options.ts';
 
@@ -46,6 +52,10 @@ function installRuntime(log: Log): void {
     Runtime.install({
       shutdownSignals: [],
       logger: new DefaultLogger('INFO', (entry) => forward(log, entry)),
+      // The native part would otherwise write lines of its own between ours.
+      telemetryOptions: {
+        logging: { filter: makeTelemetryFilterString({ core: 'WARN', other: 'ERROR' }), forward: {} },
+      },
     });
   } catch (error) {
     // Installed by an earlier attempt that is still alive.

@@ -183,7 +183,7 @@ export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult
   /** End the row from this side. A batch that is out is stopped and waited for first: its outcomes belong to the task. */
   async function finish(end: 'canceled' | 'expired' | 'failed', reason: string): Promise<TaskEnd> {
     showPhase('ending');
-    for (let pauseMs = MIN_WAIT_MS; ; pauseMs = Math.min(pauseMs * 2, FIRST_BACKSTOP_MS)) {
+    for (let pauseMs = 0; ; pauseMs = Math.min(Math.max(pauseMs * 2, MIN_WAIT_MS), FIRST_BACKSTOP_MS)) {
       const answer = await rows.endTask({ taskId: input.taskId, runNo: input.runNo, end, reason });
       if (answer.kind === 'ended') return answer.end;
       if (inbox.isBatchFinished(answer.batchId))

@@ -224,7 +224,9 @@ export function createBridge(deps: BridgeDeps): Bridge {
       return live === undefined ? [] : [{ agentId: socket.agentId, epoch: live.epoch, hello: live.hello }];
     });
     if (held.length === 0) return;
-    for (const agentId of await findStaleSockets(domain, held)) {
+    const stale = await findStaleSockets(domain, held);
+    for (const agentId of stale.expelled) expel(agentId);
+    for (const agentId of stale.superseded) {
       registry.find(agentId)?.close(closeCodes.superseded, 'a newer connection of this agent took over');
     }
     const takers = held.filter(
@@ -243,6 +245,9 @@ export function createBridge(deps: BridgeDeps): Bridge {
         ?.send({ type: 'cancel', commandId: cancel.commandId, reason: cancel.reason });
     }
   };
+
+  const expel = (agentId: string): void =>
+    registry.find(agentId)?.close(closeCodes.revoked, 'the credential of this agent is gone');
 
   const flushPresence = (): void => {
     if (presence.size === 0) return;
@@ -289,7 +294,7 @@ export function createBridge(deps: BridgeDeps): Bridge {
       },
     },
     wake,
-    expel: (agentId) => registry.find(agentId)?.close(closeCodes.revoked, 'the agent was revoked'),
+    expel,
     close() {
       closed ??= (async () => {
         for (const timer of timers) clearInterval(timer);

@@ -2,8 +2,12 @@
  * The hub: committed events to in-process subscribers (SSE, WebSocket clients, waiting answers).
  *
  *  A. Events reach a subscriber as they commit: by the hand of this process, by NOTIFY, at the latest by the poll.
- *  B. No gaps: every read starts at the xmin of the read before. What that repeats is dropped by id here.
- *  C. A subscriber is called synchronously and must not throw; slowness is its own matter (it buffers or drops itself).
+ *  B. No gaps: every read starts at `xmin`, the horizon of an earlier read's first snapshot. All rows of transactions
+ *     below it were published. What a read or a late offer repeats is dropped here, by id or by lying below `xmin`.
+ *  C. A subscriber is called synchronously; slowness is its own matter (it buffers or drops itself). What it throws is
+ *     reported and keeps nothing from the others.
+ *  D. A cursor names the `xmin` at publication: whoever was subscribed since then, or replayed up to then, has all
+ *     below it, and resumes there with repeats and without gaps.
  */
 
 import type { Db } from '../../db/database.ts';
@@ -14,13 +18,15 @@ const POLL_INTERVAL_MS = 2_000;
 
 export interface HubEvent {
   row: EventRow;
-  /** `<xmin at read>.<id>`: where a client resumes. */
+  /** `<xmin at publication>.<id>`: where a client resumes. */
   cursor: string;
 }
 
 export interface Hub {
   /** Resolves when the starting position is known. */
   ready: Promise<void>;
+  /** Everything of transactions below this was published; text of an xid8. */
+  position(): string;
   subscribe(onEvent: (event: HubEvent) => void): () => void;
   /** Called when output of these commands was stored; `*` stands for any. */
   subscribeOutput(onOutput: (commandIds: ReadonlySet<string> | '*') => void): () => void;
@@ -32,42 +38,65 @@ export interface Hub {
   close(): Promise<void>;
 }
 
-export function createHub(deps: { db: Db; onError(error: unknown): void }): Hub {
+export interface HubDeps {
+  db: Db;
+  onError(error: unknown): void;
+  /** Rows of one page of a read. Default EVENT_READ_LIMIT. */
+  readLimit?: number;
+  /** Default POLL_INTERVAL_MS. */
+  pollIntervalMs?: number;
+}
+
+export function createHub(deps: HubDeps): Hub {
+  const { db, onError, readLimit = EVENT_READ_LIMIT, pollIntervalMs = POLL_INTERVAL_MS } = deps;
   const subscribers = new Set<(event: HubEvent) => void>();
   const outputSubscribers = new Set<(commandIds: ReadonlySet<string> | '*') => void>();
-  /** Ids seen with an xid at or above `xmin`: the next read repeats them. */
-  let seen = new Map<number, string>();
-  let xmin = '0';
+  /** Xids of the published rows that are not below `xmin`, by id: the next read repeats them. */
+  let seen = new Map<number, bigint>();
+  let xmin = 0n;
   let reading: Promise<void> | undefined;
   let again = false;
   let closed = false;
 
   const publish = (row: EventRow): void => {
-    if (seen.has(row.id)) return;
-    seen.set(row.id, row.xid);
-    const event = { row, cursor: `${xmin}.${row.id}` };
-    for (const subscriber of [...subscribers]) subscriber(event);
+    const xid = BigInt(row.xid);
+    // An offer may come after a read that found its rows and moved on (B).
+    if (xid < xmin || seen.has(row.id)) return;
+    seen.set(row.id, xid);
+    tell(subscribers, { row, cursor: `${xmin}.${row.id}` });
   };
 
+  function tell<T>(listeners: ReadonlySet<(what: T) => void>, what: T): void {
+    for (const listener of [...listeners]) {
+      try {
+        listener(what);
+      } catch (error) {
+        onError(error);
+      }
+    }
+  }
+
   const readOnce = async (): Promise<void> => {
+    await ready;
+    const from = xmin.toString();
+    let horizon: bigint | undefined;
     let after: { xid: string; id: number } | undefined;
-    for (;;) {
-      const read = await readEvents(deps.db, after === undefined ? { xid: xmin } : { xid: xmin, after });
+    while (!closed) {
+      const read = await readEvents(db, { xid: from, after }, readLimit);
+      // Not that of the last page: see EventRead.
+      horizon ??= BigInt(read.xmin);
       for (const row of read.rows) publish(row);
       const last = read.rows.at(-1);
-      if (read.rows.length < EVENT_READ_LIMIT || last === undefined) {
-        advance(read.xmin);
-        return;
-      }
+      if (read.rows.length < readLimit || last === undefined) return advance(horizon);
       after = { xid: last.xid, id: last.id };
     }
   };
 
-  /** Everything below the new xmin was read: forget its ids. */
-  const advance = (next: string): void => {
-    if (BigInt(next) <= BigInt(xmin)) return;
+  /** Everything below the new xmin was published: forget its ids. */
+  const advance = (next: bigint): void => {
+    if (next <= xmin) return;
     xmin = next;
-    seen = new Map([...seen].filter(([, xid]) => BigInt(xid) >= BigInt(next)));
+    seen = new Map([...seen].filter(([, xid]) => xid >= next));
   };
 
   const poke = (): void => {
@@ -76,39 +105,37 @@ export function createHub(deps: { db: Db; onError(error: unknown): void }): Hub 
     reading ??= (async () => {
       while (again && !closed) {
         again = false;
-        await readOnce().catch(deps.onError);
+        await readOnce().catch(onError);
       }
       reading = undefined;
     })();
   };
 
-  const ready = readEventHorizon(deps.db).then((horizon) => {
-    xmin = horizon;
-  });
-  const timer = setInterval(poke, POLL_INTERVAL_MS);
+  const ready = readEventHorizon(db).then((horizon) => advance(BigInt(horizon)));
+  ready.catch(() => undefined); // Told to whoever awaits it, and by every read.
+  const timer = setInterval(poke, pollIntervalMs);
 
   return {
     ready,
-    subscribe(onEvent) {
-      subscribers.add(onEvent);
-      return () => subscribers.delete(onEvent);
-    },
-    subscribeOutput(onOutput) {
-      outputSubscribers.add(onOutput);
-      return () => outputSubscribers.delete(onOutput);
-    },
+    position: () => xmin.toString(),
+    subscribe: (onEvent) => listen(subscribers, onEvent),
+    subscribeOutput: (onOutput) => listen(outputSubscribers, onOutput),
     offer: (rows) => rows.forEach(publish),
-    offerOutput(commandIds) {
-      const ids = commandIds === '*' ? commandIds : new Set(commandIds);
-      for (const subscriber of [...outputSubscribers]) subscriber(ids);
-    },
+    offerOutput: (commandIds) =>
+      tell(outputSubscribers, commandIds === '*' ? commandIds : new Set(commandIds)),
     poke,
     async close() {
       closed = true;
       clearInterval(timer);
       subscribers.clear();
       outputSubscribers.clear();
+      await ready.catch(() => undefined);
       await reading;
     },
   };
+}
+
+function listen<T>(listeners: Set<T>, listener: T): () => void {
+  listeners.add(listener);
+  return () => void listeners.delete(listener);
 }

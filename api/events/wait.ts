@@ -10,7 +10,7 @@ const WAIT_POLL_MS = 5_000;
  * @returns the value, or undefined when the time is over (after one last read) or the signal aborts
  */
 export async function waitFor<T>(
-  hub: Hub,
+  hub: Pick<Hub, 'subscribe'>,
   options: {
     concerns(event: HubEvent): boolean;
     read(): Promise<T | undefined>;
@@ -18,25 +18,32 @@ export async function waitFor<T>(
     signal?: AbortSignal;
   },
 ): Promise<T | undefined> {
+  const { concerns, read, timeoutMs, signal } = options;
   let wake: () => void = () => {};
   let woken = false;
+  // A flag of the timer itself: a clock that is read beside it may not have got there yet.
+  let isOver = timeoutMs <= 0;
   const ring = (): void => {
     woken = true;
     wake();
   };
+  const end = (): void => {
+    isOver = true;
+    ring();
+  };
   // Subscribe first, read after: what commits in between wakes us.
   const unsubscribe = hub.subscribe((event) => {
-    if (options.concerns(event)) ring();
+    if (concerns(event)) ring();
   });
   const poll = setInterval(ring, WAIT_POLL_MS);
-  options.signal?.addEventListener('abort', ring, { once: true });
-  const deadline = Date.now() + options.timeoutMs;
-  const timer = setTimeout(ring, options.timeoutMs);
+  const timer = setTimeout(end, timeoutMs);
+  signal?.addEventListener('abort', end, { once: true });
   try {
     for (;;) {
       woken = false;
-      const value = await options.read();
-      if (value !== undefined || options.signal?.aborted || Date.now() >= deadline) return value;
+      const isLast = isOver || signal?.aborted === true;
+      const value = await read();
+      if (value !== undefined || isLast) return value;
       if (!woken) {
         await new Promise<void>((resolve) => {
           wake = resolve;
@@ -47,6 +54,6 @@ export async function waitFor<T>(
     unsubscribe();
     clearInterval(poll);
     clearTimeout(timer);
-    options.signal?.removeEventListener('abort', ring);
+    signal?.removeEventListener('abort', end);
   }
 }

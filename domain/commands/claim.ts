@@ -1,5 +1,6 @@
 /** The bridge's side of the ledger: claim what waits for its sockets, find cancels and replaced sockets. */
 import { listStaleSockets } from '../../db/agent-connections.ts';
+import { findAgentsToDisconnect } from '../../db/agents.ts';
 import {
   type CommandWithAct,
   claimQueuedCommands,
@@ -36,6 +37,15 @@ export async function claimQueued(
 export const findCancelRequests = (deps: DomainDeps, agentIds: readonly string[]) =>
   listCancelRequests(deps.db, agentIds);
 
-/** Of these sockets, the agents whose connection was taken over or whose credential is revoked. */
-export const findStaleSockets = (deps: DomainDeps, sockets: readonly Socket[]) =>
-  listStaleSockets(deps.db, sockets);
+/** Of these sockets, the agents whose connection was taken over, and those whose credential is gone. */
+export async function findStaleSockets(
+  deps: DomainDeps,
+  sockets: readonly Socket[],
+): Promise<{ superseded: string[]; expelled: string[] }> {
+  const superseded = await listStaleSockets(deps.db, sockets);
+  const expelled = await findAgentsToDisconnect(
+    deps.db,
+    sockets.map((socket) => socket.agentId),
+  );
+  return { superseded, expelled };
+}

@@ -18,6 +18,8 @@ export const stepCommandId = (taskRun: string, step: number, attempt: number, ag
   uuidv5(`${taskRun}\n${step}\n${attempt}\n${agentId}`, COMMAND_NAMESPACE);
 
 export interface NewBatch {
+  /** Its id, where the caller has given it away already; else a new one. */
+  batchId?: string;
   act: Act;
   binding: ActBinding;
   agents: readonly BatchAgent[];
@@ -54,7 +56,7 @@ export async function insertBatch(
       return { batchId: existing.batchId, created: false };
     }
   }
-  const batchId = uuidv7();
+  const batchId = input.batchId ?? uuidv7();
   const attempt = 1;
   const taskId = input.step?.taskId ?? null;
   await insertAct(unit.trx, { digest, act: input.act, binding: input.binding });

@@ -6,7 +6,13 @@
  *  E. A frame counts only from the agent and the journal the command was sent to. Evidence for a final command is
  *     acked and ignored, except once for `unknown`.
  */
-import type { AgentFrame, AgentOutcome, StreamName, StreamSummary } from '../../contracts/agent-protocol.ts';
+import {
+  type AgentFrame,
+  type AgentOutcome,
+  NO_DIGEST,
+  type StreamName,
+  type StreamSummary,
+} from '../../contracts/agent-protocol.ts';
 import { isFinalCommandState } from '../../contracts/command-states.ts';
 import { insertOutput, type OutputChunk } from '../../db/command-output.ts';
 import { type CommandChange, type CommandRow, lockCommands, type StreamState } from '../../db/commands.ts';
@@ -134,7 +140,9 @@ function takeResult(draft: Draft, report: Report, frame: FrameOf<'result'>, ours
   const late = draft.change.state === 'unknown' && row.resolvedAt === null && draft.change.final === null;
   if (!ours || (isFinalCommandState(draft.change.state) && !late)) return [resultAck];
   // Another digest under this id: what the agent did is not what was asked. Say so, and believe nothing else.
-  if (frame.digest !== row.digest) {
+  const isTombstone =
+    frame.digest === NO_DIGEST && frame.outcome === 'canceled' && row.cancelRequestedAt !== null;
+  if (frame.digest !== row.digest && !isTombstone) {
     if (edgeAllowed(draft.change.state, 'rejected', 'agent'))
       endWith(draft, 'rejected', 'digest_mismatch', null);
     else if (edgeAllowed(draft.change.state, 'unknown', 'server'))

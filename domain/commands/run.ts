@@ -1,50 +1,66 @@
 /** Ad-hoc commands: from a request straight to the ledger and the sockets, without a workflow. */
+import { v7 as uuidv7 } from 'uuid';
 import { adHocBinding } from '../../contracts/act.ts';
-import type { BatchView, RunCommandsBody } from '../../contracts/commands.ts';
-import { problem } from '../../contracts/errors.ts';
-import { findBatch } from '../../db/batches.ts';
-import { listBatchCommands } from '../../db/commands.ts';
+import type { RunCommandsBody } from '../../contracts/commands.ts';
+import { isProblem, problem } from '../../contracts/errors.ts';
+import { findCommand } from '../../db/commands.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
 import { bodySha256, claimIdempotencyKey } from '../idempotency.ts';
 import { assertCan } from '../policy.ts';
 import { transact } from '../transact.ts';
 import { buildAct } from './act-request.ts';
 import { getBatchAgents, resolveShell } from './agents.ts';
-import { insertBatch } from './insert.ts';
-import { toCommandView } from './view.ts';
+import { type InsertedBatch, insertBatch } from './insert.ts';
+
+type Run = Omit<RunCommandsBody, 'waitMs'>;
 
 /**
  * Run one act on one or many agents. A direct run by a principal who holds the right is its own decision.
  * The same Idempotency-Key (or the same `commandId`) with the same act is the same batch.
- * @throws forbidden, agent_not_found, agent_revoked, validation_failed, command_conflict, idempotency_conflict
+ * @throws forbidden, agent_not_found, agent_revoked, validation_failed, conflict (default shells differ),
+ *   command_conflict, idempotency_conflict
  */
 export async function runCommands(
   deps: DomainDeps,
   actor: Actor,
-  body: Omit<RunCommandsBody, 'waitMs'>,
+  body: Run,
   idempotencyKey: string | null,
-): Promise<{ batchId: string; created: boolean }> {
+): Promise<InsertedBatch> {
   assertCan(actor.principal, 'execute', 'command');
-  if (body.commandId !== undefined && new Set(body.agentIds).size !== 1) {
-    throw problem(
-      'validation_failed',
-      {},
-      {
-        issues: [
-          {
-            in: 'body',
-            path: ['commandId'],
-            message: 'only goes with exactly one agent',
-            type: 'value_error',
-          },
-        ],
-      },
-    );
+  assertOneAgentForId(body);
+  try {
+    return await runOnce(deps, actor, body, idempotencyKey);
+  } catch (error) {
+    // Two requests brought the same id at once and the other one won: now there is a row to compare with.
+    if (body.commandId === undefined || !isProblem(error, 'command_conflict')) throw error;
+    return runOnce(deps, actor, body, idempotencyKey);
   }
+}
+
+async function runOnce(
+  deps: DomainDeps,
+  actor: Actor,
+  body: Run,
+  idempotencyKey: string | null,
+): Promise<InsertedBatch> {
   return transact(deps, async (unit) => {
+    const existing = body.commandId === undefined ? undefined : await findCommand(unit.trx, body.commandId);
+    const batchId = existing?.batchId ?? uuidv7();
+    if (idempotencyKey !== null) {
+      // Before anything is checked: a repeat has its answer, whatever has become of the agents since.
+      const claim = await claimIdempotencyKey(unit.trx, {
+        principalId: actor.principal.id,
+        key: idempotencyKey,
+        bodySha256: bodySha256({ run: body }),
+        resourceKind: 'batch',
+        resourceId: batchId,
+      });
+      if (!claim.claimed) return { batchId: claim.resourceId, created: false };
+    }
     const agents = await getBatchAgents(unit.trx, body.agentIds);
     const act = buildAct(body.act, deps.limits, { shell: () => resolveShell(agents) });
-    const inserted = await insertBatch(unit, deps, actor, {
+    return insertBatch(unit, deps, actor, {
+      batchId,
       act,
       binding: adHocBinding,
       agents,
@@ -52,42 +68,13 @@ export async function runCommands(
       ownerId: actor.principal.id,
       commandId: body.commandId,
     });
-    if (idempotencyKey === null) return inserted;
-    const claim = await claimIdempotencyKey(unit.trx, {
-      principalId: actor.principal.id,
-      key: idempotencyKey,
-      bodySha256: bodySha256({ run: body }),
-      resourceKind: 'batch',
-      resourceId: inserted.batchId,
-    });
-    // Used before: undo what this unit inserted by leaving the transaction, and answer with the first batch.
-    if (!claim.claimed) throw new ReplayedBatch(claim.resourceId);
-    return inserted;
-  }).catch((error: unknown) => {
-    if (error instanceof ReplayedBatch) return { batchId: error.batchId, created: false };
-    throw error;
   });
 }
 
-class ReplayedBatch extends Error {
-  readonly batchId: string;
-  constructor(batchId: string) {
-    super('replayed');
-    this.batchId = batchId;
-  }
-}
-
-/** @throws not_found, forbidden */
-export async function getBatch(deps: DomainDeps, actor: Actor, batchId: string): Promise<BatchView> {
-  const batch = await findBatch(deps.db, batchId);
-  if (batch === undefined) throw problem('not_found');
-  const commands = await listBatchCommands(deps.db, batchId);
-  assertCan(actor.principal, 'read', 'command', commands[0]?.ownerId);
-  return {
-    batchId: batch.id,
-    size: batch.size,
-    pending: batch.pending,
-    finishedAt: batch.finishedAt?.toISOString() ?? null,
-    commands: commands.map(toCommandView),
-  };
+/** @throws validation_failed */
+function assertOneAgentForId({ commandId, agentIds }: Run): void {
+  if (commandId === undefined || new Set(agentIds).size === 1) return;
+  const message = 'only goes with exactly one agent';
+  const issue = { in: 'body', path: ['commandId'], message, type: 'value_error' } as const;
+  throw problem('validation_failed', {}, { issues: [issue] });
 }

@@ -53,6 +53,7 @@ export async function settleCommands(unit: Unit, settlements: readonly Settlemen
     settlements.map((settlement) => settlement.change),
   );
   const fallen = new Map<string, number>();
+  const owners = new Map(settlements.map(({ row }) => [row.batchId, row.ownerId]));
   for (const { row, change } of settlements) {
     if (change.state === row.state && !change.startedNow) continue;
     const refs = {
@@ -94,6 +95,7 @@ export async function settleCommands(unit: Unit, settlements: readonly Settlemen
       unit.emit('task.step_finished', {
         taskId: batch.taskId,
         batchId: batch.id,
+        ownerId: owners.get(batch.id) ?? null,
         data: { step: batch.stepNo },
       });
     }

@@ -5,7 +5,7 @@ import type { PasswordHasher } from './passwords.ts';
 /** Life of an access token unless configured otherwise, milliseconds. */
 export const DEFAULT_ACCESS_TOKEN_TTL_MS = 15 * 60 * 1000;
 /** A refresh token not used for this long is dead, milliseconds. */
-export const REFRESH_TOKEN_TTL_MS = 14 * 24 * 60 * 60 * 1000;
+export const REFRESH_TOKEN_TTL_MS = 7 * 24 * 60 * 60 * 1000;
 /** Longest life of a login session, however often it is refreshed, milliseconds. */
 export const SESSION_TTL_MS = 30 * 24 * 60 * 60 * 1000;
 /** A refresh token used twice within this time answers the same successor (a lost reply), milliseconds. */

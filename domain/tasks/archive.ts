@@ -3,14 +3,22 @@ import { problem } from '../../contracts/errors.ts';
 import type { TaskView } from '../../contracts/tasks.ts';
 import { markTaskDeleted, type TaskRow, updateTask } from '../../db/tasks.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
+import { isRepeatedRequest, type RequestKey } from '../idempotency.ts';
 import { transact } from '../transact.ts';
 import { lockTaskRow } from './load.ts';
 import { toTaskView } from './view.ts';
 
 /** Archiving an archived task again is the same answer. @throws task_not_found, conflict (still open) */
-export async function archiveTask(deps: DomainDeps, actor: Actor, publicId: string): Promise<TaskView> {
+export async function archiveTask(
+  deps: DomainDeps,
+  actor: Actor,
+  publicId: string,
+  requestKey: RequestKey | null,
+): Promise<TaskView> {
   return transact(deps, async (unit) => {
     const task = await lockTaskRow(unit, actor, publicId, 'archive');
+    if (await isRepeatedRequest(unit.trx, actor.principal, requestKey, 'task.archive', task.id))
+      return toTaskView(task);
     assertEnded(task);
     if (task.archivedAt !== null) return toTaskView(task);
     const archived = await updateTask(unit.trx, task.id, { archivedAt: new Date() });
@@ -21,9 +29,16 @@ export async function archiveTask(deps: DomainDeps, actor: Actor, publicId: stri
 }
 
 /** @throws task_not_found */
-export async function restoreTask(deps: DomainDeps, actor: Actor, publicId: string): Promise<TaskView> {
+export async function restoreTask(
+  deps: DomainDeps,
+  actor: Actor,
+  publicId: string,
+  requestKey: RequestKey | null,
+): Promise<TaskView> {
   return transact(deps, async (unit) => {
     const task = await lockTaskRow(unit, actor, publicId, 'archive');
+    if (await isRepeatedRequest(unit.trx, actor.principal, requestKey, 'task.restore', task.id))
+      return toTaskView(task);
     if (task.archivedAt === null) return toTaskView(task);
     const restored = await updateTask(unit.trx, task.id, { archivedAt: null });
     unit.audit(actor, { action: 'task.restore', targetKind: 'task', targetId: publicId });

@@ -7,8 +7,10 @@ import { findStep } from '../../db/steps.ts';
 import { updateTask } from '../../db/tasks.ts';
 import { getBatchAgents } from '../commands/agents.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
+import { isRepeatedRequest, type RequestKey } from '../idempotency.ts';
 import { transact } from '../transact.ts';
 import { writeDecision } from './decide.ts';
+import { isHeld } from './held.ts';
 import { assertOpen, lockTaskRow } from './load.ts';
 import { toTaskView } from './view.ts';
 
@@ -18,9 +20,12 @@ export async function assignTask(
   actor: Actor,
   publicId: string,
   agentId: string,
+  requestKey: RequestKey | null,
 ): Promise<TaskView> {
   return transact(deps, async (unit) => {
     const task = await lockTaskRow(unit, actor, publicId, 'assign');
+    if (await isRepeatedRequest(unit.trx, actor.principal, requestKey, 'task.assign', task.id))
+      return toTaskView(task);
     assertOpen(task);
     await getBatchAgents(unit.trx, [agentId]);
     if (task.agentId === agentId) return toTaskView(task);
@@ -66,7 +71,3 @@ export async function assignTask(
     return toTaskView(updated);
   });
 }
-
-/** Approved in manual mode and not executed yet. */
-const isHeld = (step: { decision: string | null; batchId: string | null }): boolean =>
-  (step.decision === 'approve' || step.decision === 'edit') && step.batchId === null;

@@ -2,11 +2,11 @@
  * Decisions: approve, reject, edit. They compete for the task's row lock; the first one to commit wins, and what it
  * approved is bound by digest to the exact bytes that run (promise P5).
  */
-import { actDigest, batchDigest } from '../../contracts/act.ts';
+import { type Act, actDigest, batchDigest } from '../../contracts/act.ts';
 import { problem } from '../../contracts/errors.ts';
 import type { DecideBody, StepView } from '../../contracts/tasks.ts';
 import { taskWorkflowId } from '../../contracts/workflow-io.ts';
-import { insertAct } from '../../db/acts.ts';
+import { findAct, insertAct } from '../../db/acts.ts';
 import type { Trx } from '../../db/database.ts';
 import { type DecisionPatch, decideStep, findStep, type StepRow, setStepBatch } from '../../db/steps.ts';
 import { type TaskRow, updateTask } from '../../db/tasks.ts';
@@ -14,6 +14,7 @@ import { buildAct } from '../commands/act-request.ts';
 import { getBatchAgents, resolveShell } from '../commands/agents.ts';
 import { insertBatch } from '../commands/insert.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
+import { isRepeatedRequest, type RequestKey } from '../idempotency.ts';
 import { type AuditFacts, recordDenial, transact, type Unit } from '../transact.ts';
 import { endTaskRow } from './end.ts';
 import { assertOpen, lockTaskRow } from './load.ts';
@@ -23,20 +24,23 @@ import { riskOf } from './risk.ts';
 /**
  * Decide a step. The same decision by the same principal again is the same answer.
  * @throws forbidden, task_not_found, step_not_found, task_not_open, stale_digest, already_decided, approval_expired,
- *   validation_failed
+ *   validation_failed, idempotency_conflict
  */
 export async function decide(
   deps: DomainDeps,
   actor: Actor,
   publicId: string,
   body: DecideBody,
+  requestKey: RequestKey | null,
 ): Promise<StepView> {
   const refused: { denial?: Omit<AuditFacts, 'outcome'> } = {};
   try {
     await transact(deps, async (unit) => {
       const task = await lockTaskRow(unit, actor, publicId, 'decide');
-      const step = await getOpenStep(unit.trx, task, body.step);
-      if (isRepeat(step, actor, body)) return;
+      const step = await getStep(unit.trx, task, body.step);
+      const stepId = `${task.id}/${task.runNo}/${body.step}`;
+      if (await isRepeatedRequest(unit.trx, actor.principal, requestKey, 'task.decide', stepId)) return;
+      if (await isRepeat(unit, deps, actor, task, step, body)) return;
       refused.denial = {
         action: `step.${body.decision}`,
         targetKind: 'step',
@@ -56,20 +60,42 @@ export async function decide(
   return getStepView(deps, actor, publicId, body.step);
 }
 
-async function getOpenStep(trx: Trx, task: TaskRow, stepNo: number): Promise<StepRow> {
+async function getStep(trx: Trx, task: TaskRow, stepNo: number): Promise<StepRow> {
   const step = await findStep(trx, task.id, task.runNo, stepNo);
   if (step === undefined) throw problem('step_not_found', { taskId: task.publicId, step: stepNo });
   return step;
 }
 
 /** The same principal said the same before: a double click, or a lost answer. */
-function isRepeat(step: StepRow, actor: Actor, body: DecideBody): boolean {
-  return (
-    step.decision === body.decision &&
-    step.decidedId === actor.principal.id &&
-    // An edit's digest is that of the proposal it replaced; what it became is in the row.
-    (body.decision === 'edit' ? step.originalDigest !== null : step.batchDigest === body.digest)
-  );
+async function isRepeat(
+  unit: Unit,
+  deps: DomainDeps,
+  actor: Actor,
+  task: TaskRow,
+  step: StepRow,
+  body: DecideBody,
+): Promise<boolean> {
+  if (step.decision !== body.decision || step.decidedId !== actor.principal.id) return false;
+  switch (body.decision) {
+    case 'approve':
+      return step.batchDigest === body.digest;
+    case 'reject':
+      return step.batchDigest === body.digest && body.final === wasFinal(task, step);
+    case 'edit':
+      return isSameEdit(unit, deps, step, body);
+  }
+}
+
+/** The rejection of this step ended the task. */
+const wasFinal = (task: TaskRow, step: StepRow): boolean =>
+  task.stepNo === step.stepNo && task.result?.reason === 'rejected';
+
+/** The digest names the proposal that was edited, and the act leads to what is in the row now. */
+async function isSameEdit(unit: Unit, deps: DomainDeps, step: StepRow, body: EditBody): Promise<boolean> {
+  const original = step.originalDigest === null ? undefined : await findAct(unit.trx, step.originalDigest);
+  if (original === undefined || batchDigest(original.digest, step.agentIds) !== body.digest) return false;
+  const act = await editedAct(unit, deps, { ...step, act: original.act }, body);
+  return actDigest(act, step.binding) === step.digest;
 }
 
 /** @throws stale_digest, already_decided, task_not_open, approval_expired */
@@ -146,6 +172,18 @@ async function accept(
   return step;
 }
 
+type EditBody = Extract<DecideBody, { decision: 'edit' }>;
+
+/** The client's act; what it leaves out is as proposed. @throws validation_failed */
+async function editedAct(unit: Unit, deps: DomainDeps, proposed: StepRow, body: EditBody): Promise<Act> {
+  const agents = await getBatchAgents(unit.trx, proposed.agentIds);
+  return buildAct(body.act, deps.limits, {
+    shell: () => (proposed.act.mode === 'shell' ? proposed.act.shell : resolveShell(agents)),
+    timeoutMs: proposed.act.timeoutMs,
+    expiryMs: proposed.act.expiryMs,
+  });
+}
+
 /** Replace the act by the client's, re-label it, and record the editor as its author. */
 async function edit(
   unit: Unit,
@@ -153,14 +191,9 @@ async function edit(
   actor: Actor,
   task: TaskRow,
   step: StepRow,
-  body: Extract<DecideBody, { decision: 'edit' }>,
+  body: EditBody,
 ): Promise<StepRow> {
-  const agents = await getBatchAgents(unit.trx, step.agentIds);
-  const act = buildAct(body.act, deps.limits, {
-    shell: () => (step.act.mode === 'shell' ? step.act.shell : resolveShell(agents)),
-    timeoutMs: step.act.timeoutMs,
-    expiryMs: step.act.expiryMs,
-  });
+  const act = await editedAct(unit, deps, step, body);
   const digest = actDigest(act, step.binding);
   const risk = riskOf(act);
   const edited = {

@@ -9,6 +9,7 @@ import { decideStep, findStep, listSteps } from '../../db/steps.ts';
 import { type TaskRow, updateTask } from '../../db/tasks.ts';
 import { cancelSelection } from '../commands/cancel.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
+import { isRepeatedRequest, type RequestKey } from '../idempotency.ts';
 import { transact, type Unit } from '../transact.ts';
 import { lockTaskRow } from './load.ts';
 import { toTaskView } from './view.ts';
@@ -99,14 +100,10 @@ export async function stopTask(
   const out = await cancelSelection(unit, { kind: 'task', taskId: task.id }, reason);
   const batch = out > 0 ? await findOpenBatch(unit.trx, task.id, task.runNo) : undefined;
   if (batch === undefined) {
-    return {
-      kind: 'ended',
-      task: await endTaskRow(unit, actor, task, task.endAs ?? end, {
-        success: false,
-        summary: reason,
-        reason: end,
-      }),
-    };
+    // The end that was decided first, while a batch was still out, stands.
+    const final = task.endAs ?? end;
+    const result = { success: false, summary: task.cancelReason ?? reason, reason: final };
+    return { kind: 'ended', task: await endTaskRow(unit, actor, task, final, result) };
   }
   if (task.cancelRequestedAt !== null) return { kind: 'draining', task, batchId: batch.id };
   const draining = await updateTask(unit.trx, task.id, {
@@ -123,10 +120,13 @@ export async function cancelTask(
   deps: DomainDeps,
   actor: Actor,
   publicId: string,
-  reason?: string,
+  reason: string | undefined,
+  requestKey: RequestKey | null,
 ): Promise<TaskView> {
   return transact(deps, async (unit) => {
     const task = await lockTaskRow(unit, actor, publicId, 'cancel');
+    if (await isRepeatedRequest(unit.trx, actor.principal, requestKey, 'task.cancel', task.id))
+      return toTaskView(task);
     if (task.state === 'canceled' || task.cancelRequestedAt !== null) return toTaskView(task);
     if (task.endedAt !== null) throw problem('task_not_open', { taskId: publicId, state: task.state });
     const why = reason ?? `canceled by ${actor.principal.name}`;

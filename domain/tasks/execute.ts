@@ -11,8 +11,10 @@ import { pickAgent, type TaskRow, updateTask } from '../../db/tasks.ts';
 import { buildAct } from '../commands/act-request.ts';
 import { getBatchAgents, resolveShell } from '../commands/agents.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
+import { claimIdempotencyKey, type RequestKey } from '../idempotency.ts';
 import { transact, type Unit } from '../transact.ts';
 import { assertDecidable, sendStep, writeDecision } from './decide.ts';
+import { isHeld } from './held.ts';
 import { assertOpen, lockTaskRow } from './load.ts';
 import { getStepView } from './read.ts';
 import { riskOf } from './risk.ts';
@@ -26,9 +28,19 @@ export async function executeTask(
   actor: Actor,
   publicId: string,
   body: ExecuteBody,
+  requestKey: RequestKey | null,
 ): Promise<StepView> {
   const stepNo = await transact(deps, async (unit) => {
     const task = await lockTaskRow(unit, actor, publicId, 'execute');
+    if (requestKey !== null) {
+      const claim = await claimIdempotencyKey(unit.trx, {
+        principalId: actor.principal.id,
+        ...requestKey,
+        resourceKind: 'task.execute',
+        resourceId: String(body.act === undefined ? task.stepNo : task.stepNo + 1),
+      });
+      if (!claim.claimed) return Number(claim.resourceId);
+    }
     assertOpen(task);
     const batch = await findOpenBatch(unit.trx, task.id, task.runNo);
     if (batch !== undefined)
@@ -56,8 +68,7 @@ async function approveNewest(
   body: ExecuteBody,
 ): Promise<StepRow> {
   if (newest === undefined) throw problem('no_proposal', { taskId: task.publicId });
-  const isHeld = (newest.decision === 'approve' || newest.decision === 'edit') && newest.batchId === null;
-  if (isHeld) {
+  if (isHeld(newest)) {
     if (body.digest !== undefined && body.digest !== newest.batchDigest) throw problem('stale_digest');
     return newest;
   }

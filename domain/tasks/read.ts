@@ -7,7 +7,7 @@ import { findAct } from '../../db/acts.ts';
 import { listTaskCommands } from '../../db/commands.ts';
 import { listSteps } from '../../db/steps.ts';
 import { listTasks, type TaskRow } from '../../db/tasks.ts';
-import { decodeCursor, encodeCursor } from '../cursor.ts';
+import { pageOfRows, uuidPositionOf } from '../cursor.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
 import { assertCan, visibleOwner } from '../policy.ts';
 import { getTaskRow } from './load.ts';
@@ -33,15 +33,11 @@ export async function listTaskViews(
     creatorId: visibleOwner(actor.principal, 'task'),
     open: filter.open === undefined ? undefined : filter.open === 'true',
     archived: filter.archived === 'true',
-    before: filter.cursor === undefined ? undefined : decodeCursor(filter.cursor),
+    before: uuidPositionOf(filter.cursor),
     limit: filter.limit + 1,
   });
-  const items = rows.slice(0, filter.limit);
-  const last = items.at(-1);
-  return {
-    items: items.map(toTaskView),
-    nextCursor: rows.length > filter.limit && last ? encodeCursor(last.createdAt, last.id) : null,
-  };
+  const page = pageOfRows(rows, filter.limit, (row) => ({ at: row.createdAt, id: row.id }));
+  return { items: page.items.map(toTaskView), nextCursor: page.nextCursor };
 }
 
 /** The steps of the task's present run, in order. */

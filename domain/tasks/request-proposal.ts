@@ -6,31 +6,47 @@ import { findOpenBatch } from '../../db/batches.ts';
 import { findStep } from '../../db/steps.ts';
 import { updateTask } from '../../db/tasks.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
+import { claimIdempotencyKey, type RequestKey } from '../idempotency.ts';
 import { transact } from '../transact.ts';
+import { isHeld } from './held.ts';
 import { assertOpen, lockTaskRow } from './load.ts';
 import { toTaskView } from './view.ts';
 
 /**
  * Ask for the next proposal. An open proposal, or a request that is under way, is the same answer.
  * @returns the task and the number of the step to wait for
- * @throws forbidden, task_not_found, task_not_open, command_running
+ * @throws forbidden, task_not_found, task_not_open, conflict (an approved step is not executed), command_running,
+ *   idempotency_conflict
  */
 export async function requestProposal(
   deps: DomainDeps,
   actor: Actor,
   publicId: string,
+  requestKey: RequestKey | null,
 ): Promise<{ task: TaskView; step: number }> {
   return transact(deps, async (unit) => {
     const task = await lockTaskRow(unit, actor, publicId, 'propose');
-    assertOpen(task);
     const newest = task.stepNo > 0 ? await findStep(unit.trx, task.id, task.runNo, task.stepNo) : undefined;
-    if (newest !== undefined && newest.decision === null)
-      return { task: toTaskView(task), step: task.stepNo };
+    const isOpen = newest !== undefined && newest.decision === null;
+    const step = isOpen ? task.stepNo : task.stepNo + 1;
+    if (requestKey !== null) {
+      const claim = await claimIdempotencyKey(unit.trx, {
+        principalId: actor.principal.id,
+        ...requestKey,
+        resourceKind: 'task.propose',
+        resourceId: String(step),
+      });
+      if (!claim.claimed) return { task: toTaskView(task), step: Number(claim.resourceId) };
+    }
+    assertOpen(task);
+    if (isOpen) return { task: toTaskView(task), step };
+    if (newest !== undefined && isHeld(newest)) {
+      throw problem('conflict', { reason: `step ${newest.stepNo} is approved and not executed yet` });
+    }
     const batch = await findOpenBatch(unit.trx, task.id, task.runNo);
     if (batch !== undefined) {
       throw problem('command_running', { commandId: `of step ${batch.stepNo ?? '?'}`, state: 'running' });
     }
-    const step = task.stepNo + 1;
     if (task.mode !== 'manual' || task.requestedStep >= step) return { task: toTaskView(task), step };
     const updated = await updateTask(unit.trx, task.id, { requestedStep: step });
     unit.audit(actor, { action: 'task.propose', targetKind: 'task', targetId: publicId, details: { step } });

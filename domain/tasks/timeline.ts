@@ -32,7 +32,11 @@ export async function getTimeline(deps: DomainDeps, actor: Actor, publicId: stri
     items.push(
       item(step.proposedAt, {
         type: 'proposed',
-        actor: step.author,
+        // An edit makes its editor the author of the step; what was proposed is still the model's.
+        actor:
+          step.originalText === null || step.model === null
+            ? step.author
+            : { kind: 'model', id: step.model, name: step.model },
         step: step.step,
         summary: step.originalText ?? step.text,
         details: { reason: step.reason, risk: step.risk.label, model: step.model, mock: step.mock },

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Agent, type AgentOptions, createAgent } from '../../agent/agent.ts';
+import { createCommandCgroups } from '../../agent/cgroup.ts';
 import { type BridgeOptions, type ScriptedBridge, startScriptedBridge } from '../support/scripted-bridge.ts';
 
 /** Quick reconnects, so that tests wait for conditions and not for backoff. */
@@ -80,7 +81,10 @@ export async function createFixture(options: BridgeOptions = {}): Promise<Fixtur
     close: async () => {
       await Promise.all(agents.map((agent) => agent.close({ drainMs: 0 })));
       for (const child of children) if (child.exitCode === null) child.kill('SIGKILL');
+      await Promise.all(children.map(exited));
       await bridge.close();
+      // A killed agent leaves its empty cgroup to the next one.
+      createCommandCgroups(home)?.close();
       rmSync(directory, { recursive: true, force: true });
     },
   };

@@ -37,7 +37,7 @@ describe
 
     test('cancel leaves none of the tree alive', async () => {
       const { session, frame, pids } = await start(stubbornTree);
-      await waitFor('four processes', () => new Set(linesOf(pids)).size >= 5);
+      await waitFor('five processes', () => new Set(linesOf(pids)).size >= 5);
       expect(living(pids).length).toBeGreaterThanOrEqual(5);
       session.send({ type: 'cancel', commandId: frame.commandId, reason: 'asked by a test' });
       const result = await session.frame('result', frame.commandId);

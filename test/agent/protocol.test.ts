@@ -4,8 +4,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { AgentOptions } from '../../agent/agent.ts';
 import { backoffDelayMs } from '../../agent/backoff.ts';
-import { NO_DIGEST } from '../../agent/journal.ts';
-import { closeCodes, OUTPUT_WINDOW_BYTES } from '../../contracts/agent-protocol.ts';
+import { closeCodes, NO_DIGEST, OUTPUT_WINDOW_BYTES } from '../../contracts/agent-protocol.ts';
 import {
   type BridgeOptions,
   type BridgeSession,

@@ -253,15 +253,13 @@ describe('the registry', () => {
     for (const id of ['stays', 'revoked-one', 'rotated', 'replaced-before'])
       ids.push((await enrolNew(id)).agentId);
     await rotateAgentToken(stack.deps, operator, 'replaced-before');
-    await stack
-      .db('agent_connections')
-      .insert(
-        ids.map((agent_id) => ({
-          agent_id,
-          epoch: 1,
-          connected_at: stack.db.raw("now() + interval '1 second'"),
-        })),
-      );
+    await stack.db('agent_connections').insert(
+      ids.map((agent_id) => ({
+        agent_id,
+        epoch: 1,
+        connected_at: stack.db.raw("now() + interval '1 second'"),
+      })),
+    );
     expect(await findAgentsToDisconnect(stack.db, ids)).toEqual([]);
     await stack
       .db('agent_connections')

@@ -150,6 +150,7 @@ export const waitingScenarios: Scenario[] = [
       async drive(play) {
         await play.untilAsked('propose');
         for (let i = 0; i < 3; i++) await play.signal(batchFinished(String(i).repeat(BIG_SIGNAL_BYTES)));
+        await play.untilHeard(); // what waits behind a workflow task is not counted yet
         const { runId } = await play.handle.describe();
         await play.signal(decided(1, 'again'));
         await play.untilAsked('propose', 2);

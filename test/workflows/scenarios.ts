@@ -2,8 +2,9 @@
  * What a task workflow goes through, as scripts. The same scenarios are the tests of the workflow and the histories of
  * the replay test (`test/replay/record.ts`), so both cover the same paths.
  */
-import { cancelScenarios } from './scenarios-ending.ts';
+
 import { decisionScenarios } from './scenarios-deciding.ts';
+import { cancelScenarios } from './scenarios-ending.ts';
 import { waitingScenarios } from './scenarios-waiting.ts';
 import type { Play, PlayOptions } from './scripted-worker.ts';
 

@@ -14,7 +14,11 @@ export const awaiting = (step: number, inMs = FAR_MS): ProposeOutcome => ({
   step,
   expiresAtMs: Date.now() + inMs,
 });
-export const running = (step: number, batchId = BATCH): ProposeOutcome => ({ kind: 'running', step, batchId });
+export const running = (step: number, batchId = BATCH): ProposeOutcome => ({
+  kind: 'running',
+  step,
+  batchId,
+});
 
 export const decided = (
   step: number,

@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { activityInfo } from '@temporalio/activity';
 import type { Client, WorkflowHandle } from '@temporalio/client';
-import { NativeConnection, Worker } from '@temporalio/worker';
+import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { loadConfig } from '../../config.ts';
 import type { TaskMode } from '../../contracts/tasks.ts';
 import {
@@ -42,6 +42,8 @@ export interface Play {
   untilAsked(activity: Call['activity'], times?: number): Promise<void>;
   /** Wait until the current details name this phase. */
   untilPhase(phase: string): Promise<void>;
+  /** Wait until the workflow has taken note of everything that was sent to it. */
+  untilHeard(): Promise<void>;
 }
 
 export interface PlayOptions {
@@ -70,6 +72,7 @@ export async function startScriptedWorker(options: {
     cacheDir: loadConfig('cli').steelthreadCache,
     log: { info: () => undefined },
   });
+  Runtime.install({ logger: new DefaultLogger('ERROR'), shutdownSignals: [] }); // failing activities are on purpose
   const connection = await NativeConnection.connect({ address: options.address });
   const worker = await Worker.create({
     connection,
@@ -144,7 +147,13 @@ function createPlay(handle: WorkflowHandle, taskId: string, calls: Call[]): Play
         `${activity} asked for ${times} times`,
         async () => calls.filter((call) => call.activity === activity).length >= times,
       ),
-    untilPhase: (phase) => until(`phase ${phase}`, async () => (await readDetails(handle)).endsWith(`: ${phase}`)),
+    untilHeard: () =>
+      until(
+        'no workflow task is under way',
+        async () => (await handle.describe()).raw.pendingWorkflowTask == null,
+      ),
+    untilPhase: (phase) =>
+      until(`phase ${phase}`, async () => (await readDetails(handle)).endsWith(`: ${phase}`)),
   };
 }
 

@@ -1,0 +1,92 @@
+/**
+ * `npm run bench`: our paths against their peers, interleaved in one run on one machine. Ratios are what counts: an
+ * absolute time on a busy machine means nothing. Writes bench/results/latest.json. `--quick` for a short look.
+ */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { cpus, totalmem } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { benchCommands } from './command.ts';
+import { startInstallation } from './installation.ts';
+import { printTable } from './statistics.ts';
+import { benchTasks } from './task.ts';
+
+const quick = process.argv.includes('--quick');
+const resultsFolder = fileURLToPath(new URL('./results/', import.meta.url));
+
+const installation = await startInstallation();
+try {
+  const commands = await benchCommands(
+    installation,
+    quick ? { rounds: 1, samples: 50 } : { rounds: 3, samples: 150 },
+  );
+  const tasks = await benchTasks(
+    installation,
+    quick
+      ? { rounds: 1, latencySamples: 15, throughputCount: 100 }
+      : { rounds: 3, latencySamples: 30, throughputCount: 300 },
+  );
+  const ms = (value: number): string => `${value.toFixed(2)} ms`;
+  const rate = (value: number): string => `${value.toFixed(1)} /s`;
+  const verdict = (isMet: boolean): string => (isMet ? 'met' : 'NOT MET');
+  const latencyRatio = tasks.task.latencyMs.p50 / tasks.raw.latencyMs.p50;
+  const rateRatio = tasks.task.perSecond / tasks.raw.perSecond;
+  const floorRatio = commands.command.p50 / commands.floor.p50;
+  const rawRatio = commands.raw.p50 / commands.command.p50;
+  printTable([
+    {
+      measured: '(a) task, one step, auto: latency p50',
+      ours: ms(tasks.task.latencyMs.p50),
+      peer: ms(tasks.raw.latencyMs.p50),
+      'peer is': 'raw workflow, two activities',
+      ratio: latencyRatio.toFixed(2),
+      goal: '<= 2',
+      verdict: verdict(latencyRatio <= 2),
+    },
+    {
+      measured: '(a) task, 32 in flight: throughput',
+      ours: rate(tasks.task.perSecond),
+      peer: rate(tasks.raw.perSecond),
+      'peer is': 'raw workflow, two activities',
+      ratio: rateRatio.toFixed(2),
+      goal: '>= 0.6',
+      verdict: verdict(rateRatio >= 0.6),
+    },
+    {
+      measured: '(b) ad-hoc command over HTTP: latency p50',
+      ours: ms(commands.command.p50),
+      peer: ms(commands.floor.p50),
+      'peer is': 'insert, ws round trip, update',
+      ratio: floorRatio.toFixed(2),
+      goal: '<= 3',
+      verdict: verdict(floorRatio <= 3),
+    },
+    {
+      measured: '(b) ad-hoc command over HTTP: latency p50',
+      ours: ms(commands.command.p50),
+      peer: ms(commands.raw.p50),
+      'peer is': 'raw workflow, one activity',
+      ratio: `1/${rawRatio.toFixed(2)}`,
+      goal: '<= 1/5',
+      verdict: verdict(rawRatio >= 5),
+    },
+  ]);
+  await mkdir(resultsFolder, { recursive: true });
+  const machine = {
+    cpus: cpus().length,
+    cpu: cpus()[0]?.model,
+    memoryBytes: totalmem(),
+    node: process.version,
+  };
+  const result = {
+    at: new Date().toISOString(),
+    quick,
+    machine,
+    tasks,
+    commands,
+    ratios: { latencyRatio, rateRatio, floorRatio, rawRatio },
+  };
+  await writeFile(`${resultsFolder}latest.json`, `${JSON.stringify(result, null, 2)}\n`);
+  console.log(`\nWritten to bench/results/latest.json`);
+} finally {
+  await installation.stop();
+}

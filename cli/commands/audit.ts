@@ -1,0 +1,36 @@
+import { Command } from 'commander';
+import { loadConfig } from '../../config.ts';
+import { createDatabase } from '../../db/database.ts';
+import { verifySeals } from '../../domain/audit/verify.ts';
+import { CommandError } from '../exit-codes.ts';
+
+export function auditCommand(): Command {
+  const audit = new Command('audit').description('Look after the audit trail');
+  audit
+    .command('verify')
+    .description('Recompute every seal of the audit trail from its rows (reads DATABASE_URL)')
+    .option('--last-hash <hash>', 'hash of the newest seal as you noted it: tells when newer seals were cut off')
+    .action((options: { lastHash?: string }) => verify(options));
+  return audit;
+}
+
+/** Reads the database and not the API: the server is what is being checked. */
+async function verify({ lastHash }: { lastHash?: string }): Promise<void> {
+  const config = loadConfig('migrate');
+  const db = createDatabase({ url: config.databaseUrl, poolMax: 1, applicationName: 'steelthread-audit' });
+  try {
+    const verdict = await verifySeals(db);
+    if (verdict.firstBad !== undefined) {
+      const { sealNo, reason } = verdict.firstBad;
+      throw new CommandError(`Seal ${sealNo} does not hold (${reason}). Before it, ${verdict.seals} seals are right.`);
+    }
+    if (lastHash !== undefined && lastHash !== verdict.lastHash) {
+      throw new CommandError(`The newest seal is ${verdict.lastHash}, not ${lastHash}: seals were cut off or added.`);
+    }
+    process.stdout.write(
+      `${verdict.seals} seals over ${verdict.rows} rows hold. Newest: ${verdict.lastHash}\n`,
+    );
+  } finally {
+    await db.destroy();
+  }
+}
