@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { z } from 'zod';
@@ -50,12 +51,18 @@ const asset = defineRoute({
 
 /** Files the pages load, by the name in their URL. Our own are short enough to stand here. */
 const assets: Record<string, { type: string; read: () => Promise<Buffer> }> = {
-  'swagger-ui.css': { type: 'text/css', read: () => readPackageFile('swagger-ui-dist/swagger-ui.css') },
+  'swagger-ui.css': {
+    type: 'text/css',
+    read: () => readAsset('swagger-ui.css', 'swagger-ui-dist/swagger-ui.css'),
+  },
   'swagger-ui.js': {
     type: 'text/javascript',
-    read: () => readPackageFile('swagger-ui-dist/swagger-ui-bundle.js'),
+    read: () => readAsset('swagger-ui.js', 'swagger-ui-dist/swagger-ui-bundle.js'),
   },
-  'redoc.js': { type: 'text/javascript', read: () => readPackageFile('redoc/bundles/redoc.standalone.js') },
+  'redoc.js': {
+    type: 'text/javascript',
+    read: () => readAsset('redoc.js', 'redoc/bundles/redoc.standalone.js'),
+  },
   'swagger-init.js': script(`SwaggerUIBundle({ url: '/openapi.json', dom_id: '#page', deepLinking: true });`),
   'redoc-init.js': script(`Redoc.init('/openapi.json', {}, document.getElementById('page'));`),
 };
@@ -98,6 +105,8 @@ function script(source: string) {
   return { type: 'text/javascript', read: async () => Buffer.from(`${source}\n`) };
 }
 
-function readPackageFile(specifier: string): Promise<Buffer> {
-  return readFile(require.resolve(specifier));
+/** A build keeps copies beside this file, so that it needs neither package; a checkout reads the packages. */
+function readAsset(name: string, specifier: string): Promise<Buffer> {
+  const copy = new URL(`./assets/${name}`, import.meta.url);
+  return readFile(existsSync(copy) ? copy : require.resolve(specifier));
 }

@@ -53,14 +53,18 @@ function paramsOf(ctx: AppContext, issues: ValidationIssue[]): Record<string, st
   return params;
 }
 
-/** A parameter that is given once is a text, given more often a list. */
 function queryOf(ctx: AppContext, issues: ValidationIssue[]): Record<string, string | string[]> {
-  const query: Record<string, string | string[]> = {};
   // Not ctx.URL: it is empty when the Host header is no host.
   const given = new URLSearchParams(ctx.querystring);
+  for (const [name, value] of given) refuseNul('query', name, value, issues);
+  return parameterLists(given);
+}
+
+/** A parameter that is given once is a text, given more often a list. */
+export function parameterLists(given: URLSearchParams): Record<string, string | string[]> {
+  const query: Record<string, string | string[]> = {};
   for (const name of new Set(given.keys())) {
     const values = given.getAll(name);
-    for (const value of values) refuseNul('query', name, value, issues);
     query[name] = values.length > 1 ? values : (values[0] ?? '');
   }
   return query;

@@ -6,10 +6,12 @@ import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { ServiceConfig } from '../config.ts';
 import { channels } from '../contracts/events.ts';
+import { readSealLag } from '../db/audit-seals.ts';
 import { createDatabase, type Db } from '../db/database.ts';
 import { createListener } from '../db/listen.ts';
 import { readMigrationStatus } from '../db/migrate.ts';
 import { createNotifier } from '../db/notify.ts';
+import { readOutboxLag } from '../db/outbox.ts';
 import { createOutboxStore } from '../db/outbox-store.ts';
 import type { DomainDeps, Log } from '../domain/deps.ts';
 import { type EnsuredAdmin, ensureAdmin } from '../domain/identity/admin.ts';
@@ -24,10 +26,10 @@ import { createApiAnnouncer } from './announcer.ts';
 import { type AppOptions, createApp } from './app.ts';
 import { createAuthenticate } from './authenticate.ts';
 import { type Bridge, createBridge } from './bridge/bridge.ts';
-import { createRegistry } from './bridge/registry.ts';
+import { createRegistry, type Registry } from './bridge/registry.ts';
 import { createHub, type Hub } from './events/hub.ts';
 import { type ListenerAddress, listen } from './listen.ts';
-import { createMetrics } from './metrics.ts';
+import { createMetrics, type Metrics } from './metrics.ts';
 import type { Checks } from './readiness.ts';
 import { agentRoutes } from './routes/v1/agents.ts';
 import { authRoutes } from './routes/v1/auth.ts';
@@ -117,9 +119,7 @@ export async function startApi(
     log,
   });
   const metrics = createMetrics({ ofProcess: true });
-  metrics.registerGauge('steelthread_agent_sockets', 'Agents connected to this process', () =>
-    registry.size(),
-  );
+  registerGauges(metrics, db, registry);
 
   const listener = createListener({
     url: config.databaseUrl,
@@ -207,6 +207,25 @@ export async function startApi(
     await closeParts();
     throw error;
   }
+}
+
+function registerGauges(metrics: Metrics, db: Db, registry: Registry): void {
+  metrics.registerGauge('steelthread_agent_sockets', 'Agents connected to this process', () =>
+    registry.size(),
+  );
+  metrics.registerGauge('steelthread_outbox_rows', 'Messages Temporal has not heard yet', async () => {
+    return (await readOutboxLag(db)).rows;
+  });
+  metrics.registerGauge('steelthread_outbox_oldest_seconds', 'Age of the oldest of them', async () => {
+    return (await readOutboxLag(db)).oldestSeconds;
+  });
+  metrics.registerGauge(
+    'steelthread_audit_unsealed_oldest_seconds',
+    'Age of the oldest unsealed audit row',
+    async () => {
+      return (await readSealLag(db)).oldestSeconds;
+    },
+  );
 }
 
 function createChecks(db: Db, temporal: TemporalClient): Checks {

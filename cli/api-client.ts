@@ -93,12 +93,15 @@ export function createApiClient({ url, token }: { url: string; token?: string })
     if (request.idempotencyKey !== undefined) headers['idempotency-key'] = request.idempotencyKey;
     if (request.lastEventId !== undefined) headers['last-event-id'] = request.lastEventId;
     if (contract.body !== undefined) headers['content-type'] = 'application/json';
-    const response = await fetch(`${base}${fillPath(contract.path, request.params)}${queryText(request.query)}`, {
-      method: contract.method,
-      headers,
-      signal,
-      ...(contract.body === undefined ? {} : { body: JSON.stringify(request.body ?? {}) }),
-    });
+    const response = await fetch(
+      `${base}${fillPath(contract.path, request.params)}${queryText(request.query)}`,
+      {
+        method: contract.method,
+        headers,
+        signal,
+        ...(contract.body === undefined ? {} : { body: JSON.stringify(request.body ?? {}) }),
+      },
+    );
     if (!response.ok) throw await readRefusal(contract, response);
     return response;
   }
@@ -115,7 +118,8 @@ export function createApiClient({ url, token }: { url: string; token?: string })
     async *stream(contract, request) {
       const given = request as AnyRequest;
       const ending = new AbortController();
-      const signal = given.signal === undefined ? ending.signal : AbortSignal.any([ending.signal, given.signal]);
+      const signal =
+        given.signal === undefined ? ending.signal : AbortSignal.any([ending.signal, given.signal]);
       try {
         const response = await send(contract, given, signal);
         const schema = replySpec(contract, response.status)?.schema ?? z.unknown();
@@ -180,7 +184,10 @@ const refusalSchema = z.object({
   code: z.string().nullable().catch(null),
   detail: z.string().optional().catch(undefined),
   title: z.string().optional().catch(undefined),
-  errors: z.array(z.object({ pointer: z.string(), message: z.string() })).optional().catch(undefined),
+  errors: z
+    .array(z.object({ pointer: z.string(), message: z.string() }))
+    .optional()
+    .catch(undefined),
 });
 
 async function readRefusal(contract: RouteContract, response: Response): Promise<ApiError> {

@@ -29,7 +29,9 @@ export async function runUntilEnd(interrupt: Interrupt, development: Development
   await development.stop();
   const { failed } = await development.done;
   if (failed === null) return;
-  throw new CommandError(`${failed} ended by itself, so everything was stopped. Logs: ${development.logsDir}`);
+  throw new CommandError(
+    `${failed} ended by itself, so everything was stopped. Logs: ${development.logsDir}`,
+  );
 }
 
 /** Lines for a box: where everything is, and how to get in. */

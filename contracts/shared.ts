@@ -39,3 +39,14 @@ export const idempotencyHeaders = {
     .optional()
     .meta({ description: 'Same key, same body: the same resource again' }),
 };
+
+/** Query parameters of every event stream, for clients that cannot set headers (browser EventSource and WebSocket). */
+export const resumeQuery = {
+  lastEventId: z
+    .string()
+    .max(64)
+    .optional()
+    .meta({ description: 'As the header Last-Event-ID, which goes before it' }),
+  token: z.string().optional().meta({ description: 'As the header Authorization, which goes before it' }),
+  api_token: z.string().optional().meta({ description: 'As `token`' }),
+};

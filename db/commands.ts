@@ -357,6 +357,7 @@ export type OpenCommandSelection =
   | { kind: 'batch'; batchId: string }
   | { kind: 'task'; taskId: string }
   | { kind: 'agent'; agentId: string }
+  | { kind: 'agent_queue'; agentId: string }
   | { kind: 'command'; commandId: string }
   | { kind: 'expired'; limit: number }
   | { kind: 'overdue'; limit: number };
@@ -370,6 +371,7 @@ export async function lockOpenCommands(
     batch: `c.batch_id = :batch_id and c.state in ('queued', 'sent', 'running')`,
     task: `c.task_id = :task_id and c.state in ('queued', 'sent', 'running')`,
     agent: `c.agent_id = :agent_id and c.state in ('sent', 'running')`,
+    agent_queue: `c.agent_id = :agent_id and c.state = 'queued'`,
     command: `c.command_id = :command_id and c.state in ('queued', 'sent', 'running')`,
     expired: `c.command_id in (select command_id from commands where state = 'queued' and expires_at <= now()
               order by expires_at limit :limit) and c.state = 'queued'`,
@@ -382,7 +384,7 @@ export async function lockOpenCommands(
     {
       batch_id: selection.kind === 'batch' ? selection.batchId : null,
       task_id: selection.kind === 'task' ? selection.taskId : null,
-      agent_id: selection.kind === 'agent' ? selection.agentId : null,
+      agent_id: selection.kind === 'agent' || selection.kind === 'agent_queue' ? selection.agentId : null,
       command_id: selection.kind === 'command' ? selection.commandId : null,
       limit: selection.kind === 'expired' || selection.kind === 'overdue' ? selection.limit : null,
     },

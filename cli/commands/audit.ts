@@ -9,7 +9,10 @@ export function auditCommand(): Command {
   audit
     .command('verify')
     .description('Recompute every seal of the audit trail from its rows (reads DATABASE_URL)')
-    .option('--last-hash <hash>', 'hash of the newest seal as you noted it: tells when newer seals were cut off')
+    .option(
+      '--last-hash <hash>',
+      'hash of the newest seal as you noted it: tells when newer seals were cut off',
+    )
     .action((options: { lastHash?: string }) => verify(options));
   return audit;
 }
@@ -22,10 +25,14 @@ async function verify({ lastHash }: { lastHash?: string }): Promise<void> {
     const verdict = await verifySeals(db);
     if (verdict.firstBad !== undefined) {
       const { sealNo, reason } = verdict.firstBad;
-      throw new CommandError(`Seal ${sealNo} does not hold (${reason}). Before it, ${verdict.seals} seals are right.`);
+      throw new CommandError(
+        `Seal ${sealNo} does not hold (${reason}). Before it, ${verdict.seals} seals are right.`,
+      );
     }
     if (lastHash !== undefined && lastHash !== verdict.lastHash) {
-      throw new CommandError(`The newest seal is ${verdict.lastHash}, not ${lastHash}: seals were cut off or added.`);
+      throw new CommandError(
+        `The newest seal is ${verdict.lastHash}, not ${lastHash}: seals were cut off or added.`,
+      );
     }
     process.stdout.write(
       `${verdict.seals} seals over ${verdict.rows} rows hold. Newest: ${verdict.lastHash}\n`,

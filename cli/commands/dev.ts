@@ -33,7 +33,9 @@ async function runDev(): Promise<void> {
       onAdminCreated(created) {
         admin = created;
         // At once, since nobody could show it again if the start failed after this.
-        out.print(`Administrator ${created.username} was made. Password, shown this once: ${created.password}`);
+        out.print(
+          `Administrator ${created.username} was made. Password, shown this once: ${created.password}`,
+        );
       },
       signal: interrupt.signal,
     }),

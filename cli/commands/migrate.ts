@@ -5,7 +5,9 @@ import { migrateDown, migrateUp, readMigrationStatus } from '../../db/migrate.ts
 import { createMigration } from '../new-migration.ts';
 
 export function migrateCommand(): Command {
-  const migrate = new Command('migrate').description('Change the schema of the database (reads DATABASE_URL)');
+  const migrate = new Command('migrate').description(
+    'Change the schema of the database (reads DATABASE_URL)',
+  );
   migrate
     .command('up')
     .description('Apply what is pending; safe when two run at once')
@@ -36,14 +38,19 @@ function parseCount(text: string): number {
 }
 
 function print(what: string, names: string[]): void {
-  process.stdout.write(names.length === 0 ? 'Nothing to do.\n' : names.map((name) => `${what} ${name}\n`).join(''));
+  process.stdout.write(
+    names.length === 0 ? 'Nothing to do.\n' : names.map((name) => `${what} ${name}\n`).join(''),
+  );
 }
 
 async function showStatus(): Promise<void> {
   const db = createDatabase({ url: databaseUrl(), poolMax: 1, applicationName: 'steelthread-migrate' });
   try {
     const { applied, pending } = await readMigrationStatus(db);
-    const lines = [...applied.map((name) => `applied  ${name}`), ...pending.map((name) => `pending  ${name}`)];
+    const lines = [
+      ...applied.map((name) => `applied  ${name}`),
+      ...pending.map((name) => `pending  ${name}`),
+    ];
     process.stdout.write(`${lines.join('\n')}\n`);
   } finally {
     await db.destroy();

@@ -6,8 +6,10 @@ export function serviceCommands(): Command[] {
     new Command('api').description('Run the API process (HTTP, events, agent sockets)').action(async () => {
       await import('../../api/main.ts');
     }),
-    new Command('worker').description('Run the worker process (workflows, activities, duties)').action(async () => {
-      await import('../../worker/main.ts');
-    }),
+    new Command('worker')
+      .description('Run the worker process (workflows, activities, duties)')
+      .action(async () => {
+        await import('../../worker/main.ts');
+      }),
   ];
 }

@@ -4,7 +4,9 @@ import { problem } from '../../contracts/errors.ts';
 import type { Page } from '../../contracts/shared.ts';
 import { revokeAgentTokens } from '../../db/agent-tokens.ts';
 import { type AgentRow, findAgent, listAgents, markAgentRevoked, updateAgentTags } from '../../db/agents.ts';
+import { lockOpenCommands } from '../../db/commands.ts';
 import type { Queryable } from '../../db/database.ts';
+import { serverEnd, settleCommands } from '../commands/settle.ts';
 import { pageOfRows, positionOf } from '../cursor.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
 import { assertCan } from '../policy.ts';
@@ -90,6 +92,12 @@ export async function revokeAgent(deps: DomainDeps, actor: Actor, agentId: strin
   return transact(deps, async (unit) => {
     if (await markAgentRevoked(unit.trx, agentId)) {
       const revokedTokens = await revokeAgentTokens(unit.trx, agentId);
+      // It will never come for them; what is out already becomes `unknown` in its time.
+      const waiting = await lockOpenCommands(unit.trx, { kind: 'agent_queue', agentId });
+      await settleCommands(
+        unit,
+        waiting.map((row) => serverEnd(row, 'rejected', 'agent_revoked')),
+      );
       unit.audit(actor, {
         action: 'agent.revoke',
         targetKind: 'agent',

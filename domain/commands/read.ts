@@ -126,16 +126,17 @@ export async function readOutputRange(
   };
 }
 
-/** Stored bytes from `start` to `end`, in parts of at most OUTPUT_PART_BYTES. */
+/** Stored bytes from `start` to `end`, in parts of at most `partBytes`. */
 export async function* outputParts(
   deps: Pick<DomainDeps, 'db'>,
   commandId: string,
   stream: StreamName,
   start: number,
   end: number,
+  partBytes = OUTPUT_PART_BYTES,
 ): AsyncGenerator<Buffer> {
   for (let offset = start; offset < end; ) {
-    const wanted = Math.min(OUTPUT_PART_BYTES, end - offset);
+    const wanted = Math.min(partBytes, end - offset);
     const part = await readOutput(deps.db, commandId, stream, offset, wanted);
     if (part.length === 0) throw new Error(`output of command ${commandId} ends before ${end}`);
     yield part;

@@ -114,6 +114,7 @@ function dialectOf(shell: string | null | undefined): Dialect | null {
 }
 
 function hasInvisible(text: string): boolean {
+  // biome-ignore lint/suspicious/noMisleadingCharacterClass: each of these characters is meant by itself
   return /[^\P{C}\n\t\r]|\r(?!\n)|[\u2028\u2029\u3164\ufe00-\ufe0f]/u.test(text);
 }
 
