@@ -1,9 +1,15 @@
-import { activityInfo, cancellationSignal } from '@temporalio/activity';
+import { activityInfo, cancellationSignal, heartbeat } from '@temporalio/activity';
 import { CancelledFailure } from '@temporalio/common';
 import type { EngineDeps } from '../domain/tasks/engine.ts';
 import { toApplicationFailure } from './failures.ts';
 
 export type ActivityDeps = EngineDeps;
+
+/**
+ * How often an activity says that it is alive, milliseconds; below the heartbeat timeout of every proxy. A worker that
+ * dies in the middle of a call of the model is noticed by its silence, and a cancellation travels on the answers.
+ */
+const HEARTBEAT_INTERVAL_MS = 2_000;
 
 /**
  * Run the body of an activity: hands on the signal of its cancellation and turns what it throws into what a
@@ -13,6 +19,7 @@ export async function runActivity<T>(
   deps: Pick<ActivityDeps, 'log'>,
   body: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
+  const pulse = setInterval(() => heartbeat(), HEARTBEAT_INTERVAL_MS);
   try {
     return await body(cancellationSignal());
   } catch (error) {
@@ -29,5 +36,7 @@ export async function runActivity<T>(
       error,
     });
     throw failure;
+  } finally {
+    clearInterval(pulse);
   }
 }

@@ -66,8 +66,15 @@ export function createApp(deps: AppDeps): App {
   app.use(routing(frame, allRoutes(deps)));
 
   // Only what breaks after an answer has begun comes here: a client that went away, a body stream that failed.
-  app.on('error', (err: unknown) => log.warn({ event: 'http_answer_broken', err }));
+  app.on('error', (err: unknown) => {
+    // A client that leaves a stream is no news: the access log says `aborted`.
+    if (!hasClientGone(err)) log.warn({ event: 'http_answer_broken', err });
+  });
   return app;
+}
+
+function hasClientGone(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ERR_STREAM_PREMATURE_CLOSE';
 }
 
 /** Every route the app answers, each of them documented. */

@@ -86,8 +86,15 @@ async function openServer(
   server.keepAliveTimeout = KEEP_ALIVE_TIMEOUT_MS;
   server.maxConnections = MAX_CONNECTIONS;
   const upgraded = new Set<Socket>();
+  // Opened in advance and never used; `closeIdleConnections` takes them for busy ones.
+  const unused = new Set<Duplex>();
 
+  server.on(tls ? 'secureConnection' : 'connection', (socket: Duplex) => {
+    unused.add(socket);
+    socket.once('close', () => unused.delete(socket));
+  });
   server.on('request', (request, response) => {
+    unused.delete(request.socket);
     setProfile(request, profile);
     // A keep-alive connection that falls idle while we stop would hold the server open.
     response.once('finish', () => {
@@ -96,6 +103,7 @@ async function openServer(
     void callback(request, response);
   });
   server.on('upgrade', (request: http.IncomingMessage, socket: Socket, head: Buffer) => {
+    unused.delete(socket);
     setProfile(request, profile);
     upgraded.add(socket);
     socket.once('close', () => upgraded.delete(socket));
@@ -116,14 +124,14 @@ async function openServer(
   const urlHost = bound.family === 'IPv6' ? `[${bound.address}]` : bound.address;
   return {
     address: { host, port: bound.port, profile, url: `${tls ? 'https' : 'http'}://${urlHost}:${bound.port}` },
-    close: (deadlineMs) => closeServer(server, upgraded, deadlineMs),
+    close: (deadlineMs) => closeServer(server, { upgraded, unused }, deadlineMs),
   };
 }
 
 /** Upgraded sockets are told and closed by their owners; `http` no longer knows them, so they are ended here. */
 function closeServer(
   server: http.Server | https.Server,
-  upgraded: Set<Socket>,
+  { upgraded, unused }: { upgraded: ReadonlySet<Socket>; unused: ReadonlySet<Duplex> },
   deadlineMs: number,
 ): Promise<void> {
   return new Promise((resolve) => {
@@ -136,6 +144,7 @@ function closeServer(
       resolve();
     });
     server.closeIdleConnections();
+    for (const socket of unused) socket.destroy();
   });
 }
 

@@ -17,6 +17,7 @@ export interface CommandFigures {
 
 export async function benchCommands(
   installation: Installation,
+  report: (what: string) => void,
   scale: { rounds: number; samples: number },
 ): Promise<CommandFigures> {
   const connection = await Connection.connect({ address: installation.temporalAddress });
@@ -34,8 +35,10 @@ export async function benchCommands(
   };
   const samples = { command: [] as number[], floor: [] as number[], raw: [] as number[] };
   try {
+    report('ad-hoc commands: warming up');
     for (let i = 0; i < 20; i++) await Promise.all([runCommand(), floor.run(), runRaw()]);
     for (let round = 0; round < scale.rounds; round++) {
+      report(`ad-hoc commands: round ${round + 1} of ${scale.rounds}`);
       for (let i = 0; i < scale.samples; i++) {
         samples.floor.push(await timeMs(floor.run));
         samples.command.push(await timeMs(runCommand));

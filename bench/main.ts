@@ -13,14 +13,23 @@ import { benchTasks } from './task.ts';
 const quick = process.argv.includes('--quick');
 const resultsFolder = fileURLToPath(new URL('./results/', import.meta.url));
 
+const startedAt = performance.now();
+/** What happens now, on stderr: a run takes minutes. */
+const report = (what: string): void => {
+  process.stderr.write(`${((performance.now() - startedAt) / 1000).toFixed(1).padStart(6)} s  ${what}\n`);
+};
+
+report('starting Postgres, Temporal, API, worker, agent and peers');
 const installation = await startInstallation();
 try {
   const commands = await benchCommands(
     installation,
+    report,
     quick ? { rounds: 1, samples: 50 } : { rounds: 3, samples: 150 },
   );
   const tasks = await benchTasks(
     installation,
+    report,
     quick
       ? { rounds: 1, latencySamples: 15, throughputCount: 100 }
       : { rounds: 3, latencySamples: 30, throughputCount: 300 },

@@ -14,6 +14,7 @@ const IN_FLIGHT = 32;
 
 export async function benchTasks(
   installation: Installation,
+  report: (what: string) => void,
   scale: { rounds: number; latencySamples: number; throughputCount: number },
 ): Promise<TaskFigures> {
   const connection = await Connection.connect({ address: installation.temporalAddress });
@@ -34,12 +35,15 @@ export async function benchTasks(
   const samples = { task: [] as number[], raw: [] as number[] };
   const rates = { task: [] as number[], raw: [] as number[] };
   try {
+    report('tasks: warming up');
     for (let i = 0; i < 5; i++) await Promise.all([runTask(), runRaw()]);
     for (let round = 0; round < scale.rounds; round++) {
+      report(`tasks: round ${round + 1} of ${scale.rounds}, one at a time`);
       for (let i = 0; i < scale.latencySamples; i++) {
         samples.raw.push(await timeMs(runRaw));
         samples.task.push(await timeMs(runTask));
       }
+      report(`tasks: round ${round + 1} of ${scale.rounds}, ${IN_FLIGHT} in flight`);
       rates.raw.push(await throughput(scale.throughputCount, IN_FLIGHT, runRaw));
       rates.task.push(await throughput(scale.throughputCount, IN_FLIGHT, runTask));
     }

@@ -7,7 +7,9 @@ const MIN_NODE = [20, 19];
 
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
 if (major < MIN_NODE[0] || (major === MIN_NODE[0] && minor < MIN_NODE[1])) {
-  process.stderr.write(`Steelthread needs Node ${MIN_NODE.join('.')} or newer; this is ${process.version}.\n`);
+  process.stderr.write(
+    `Steelthread needs Node ${MIN_NODE.join('.')} or newer; this is ${process.version}.\n`,
+  );
   process.exit(2);
 }
 

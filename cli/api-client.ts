@@ -9,6 +9,9 @@ import { readServerEvents } from './server-events.ts';
 /** Longest a call may take unless it says otherwise, milliseconds. */
 export const DEFAULT_CALL_TIMEOUT_MS = 30_000;
 
+/** First of a stream that can be resumed; it tells where it begins and is no event of its own. */
+const READY_EVENT = 'ready';
+
 type Given<Key extends string, Schema> = Schema extends z.ZodType
   ? Partial<z.input<Schema>> extends z.input<Schema>
     ? { [K in Key]?: z.input<Schema> }
@@ -76,10 +79,13 @@ export interface ApiClient {
     contract: Contract,
     request: ClientRequest<Contract>,
   ): Promise<ClientReply<Contract>>;
-  /** Events of a stream as they come, until it ends or `signal` aborts (which ends it without an error). */
+  /**
+   * Events of a stream as they come, until it ends or `signal` aborts (which ends it without an error). `onReady` hears
+   * the server's `ready`: from there on nothing is missed.
+   */
   stream<const Contract extends RouteContract>(
     contract: Contract,
-    request: ClientRequest<Contract>,
+    request: ClientRequest<Contract> & { onReady?: () => void },
   ): AsyncGenerator<ClientEvent<EventData<Contract>>, void, void>;
 }
 
@@ -124,7 +130,8 @@ export function createApiClient({ url, token }: { url: string; token?: string })
         const response = await send(contract, given, signal);
         const schema = replySpec(contract, response.status)?.schema ?? z.unknown();
         for await (const { id, event, data } of readServerEvents(response.body)) {
-          yield { id, event, data: schema.parse(JSON.parse(data)) as EventData<typeof contract> };
+          if (event === READY_EVENT) request.onReady?.();
+          else yield { id, event, data: schema.parse(JSON.parse(data)) as EventData<typeof contract> };
         }
       } catch (error) {
         if (!signal.aborted) throw error;

@@ -56,9 +56,13 @@ export function createProgressLog(out: Console): StackLog {
   };
 }
 
+/** Warnings that `dev` and `demo` have words of their own for. */
+const saidElsewhere = new Set(['llm_mock']);
+
 /** Shows a warning or an error of a program on its own line. */
 export function createProblemPrinter(out: Console) {
   return (program: string, line: string, record: LogRecord | null): void => {
+    if (saidElsewhere.has(record?.event ?? '')) return;
     const text =
       record === null
         ? `${program}: ${line}`

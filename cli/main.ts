@@ -1,14 +1,14 @@
 /** `steelthread …`: the commands are in `commands/`, one file each. */
 import { Command, CommanderError } from 'commander';
 import { ConfigError } from '../config.ts';
-import { agentCommand } from './commands/agent.ts';
-import { auditCommand } from './commands/audit.ts';
-import { configCommand } from './commands/config.ts';
-import { demoCommand } from './commands/demo.ts';
-import { devCommand } from './commands/dev.ts';
-import { enrolTokenCommand } from './commands/enrol-token.ts';
-import { migrateCommand } from './commands/migrate.ts';
-import { serviceCommands } from './commands/services.ts';
+import { addAgentCommand } from './commands/agent.ts';
+import { addAuditCommand } from './commands/audit.ts';
+import { addConfigCommand } from './commands/config.ts';
+import { addDemoCommand } from './commands/demo.ts';
+import { addDevCommand } from './commands/dev.ts';
+import { addEnrolTokenCommand } from './commands/enrol-token.ts';
+import { addMigrateCommand } from './commands/migrate.ts';
+import { addServiceCommands } from './commands/services.ts';
 import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.ts';
 
 const program = new Command('steelthread')
@@ -20,17 +20,17 @@ const program = new Command('steelthread')
   .enablePositionalOptions()
   .exitOverride();
 
-for (const command of [
-  devCommand(),
-  demoCommand(),
-  ...serviceCommands(),
-  agentCommand(),
-  enrolTokenCommand(),
-  migrateCommand(),
-  auditCommand(),
-  configCommand(),
+for (const add of [
+  addDevCommand,
+  addDemoCommand,
+  addServiceCommands,
+  addAgentCommand,
+  addEnrolTokenCommand,
+  addMigrateCommand,
+  addAuditCommand,
+  addConfigCommand,
 ]) {
-  program.addCommand(command.copyInheritedSettings(program));
+  add(program);
 }
 
 process.exitCode = await run();

@@ -1,4 +1,5 @@
 /** Who holds an agent's socket. One row an agent; the epoch only rises, so an older socket can never claim. */
+import type { AgentMetrics } from '../contracts/agent-protocol.ts';
 import { type Queryable, query, queryOne } from './database.ts';
 
 export interface ConnectionRow {
@@ -90,10 +91,13 @@ export interface PresenceReport {
   journalSeq: number;
   running: number;
   draining: boolean;
-  metrics: unknown;
+  metrics: AgentMetrics | null;
 }
 
-/** Write what agents said of themselves, set-based, only for sockets that still hold their epoch. */
+/**
+ * Write what agents said of themselves, set-based, only for sockets that still hold their epoch.
+ * Locks in agent id order, as everybody who locks several connections.
+ */
 export async function writePresence(
   db: Queryable,
   bridgeId: string,
@@ -104,10 +108,14 @@ export async function writePresence(
     `with said as (
        select * from jsonb_to_recordset(cast(:rows as jsonb)) as r(
          agent_id text, epoch bigint, journal_seq bigint, running integer, draining boolean, metrics jsonb)
+     ), locked as (
+       select c.agent_id, c.epoch from agent_connections c join said using (agent_id)
+       where c.epoch = said.epoch order by c.agent_id for no key update of c
      ), held as (
        update agent_connections c set journal_seq = greatest(c.journal_seq, said.journal_seq),
-              bridge_id = cast(:bridge_id as uuid)
-       from said where c.agent_id = said.agent_id and c.epoch = said.epoch
+              bridge_id = cast(:bridge_id as uuid), disconnected_at = null
+       from said join locked using (agent_id)
+       where c.agent_id = said.agent_id and c.epoch = said.epoch
        returning c.agent_id
      )
      update agents a set last_seen_at = now(), running_count = said.running, draining = said.draining,
@@ -133,10 +141,14 @@ export async function writePresence(
 export async function releaseSilentConnections(db: Queryable, silentMs: number): Promise<string[]> {
   const rows = await query<{ agent_id: string }>(
     db,
-    `update agent_connections c set bridge_id = null, disconnected_at = now()
-     from agents a
-     where a.id = c.agent_id and c.bridge_id is not null
-       and coalesce(a.last_seen_at, c.connected_at) < now() - make_interval(secs => :seconds)
+    `with silent as (
+       select c.agent_id from agent_connections c join agents a on a.id = c.agent_id
+       where c.bridge_id is not null
+         and coalesce(a.last_seen_at, c.connected_at) < now() - make_interval(secs => :seconds)
+       order by c.agent_id for no key update of c
+     )
+     update agent_connections c set bridge_id = null, disconnected_at = now()
+     from silent where c.agent_id = silent.agent_id
      returning c.agent_id`,
     { seconds: silentMs / 1000 },
   );

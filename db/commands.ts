@@ -223,7 +223,7 @@ export async function insertCommands(
        from agent_connections c
        join jsonb_to_recordset(cast(:local as jsonb)) as l(agent_id text, epoch bigint)
          on l.agent_id = c.agent_id and l.epoch = c.epoch
-       for share of c
+       order by c.agent_id for share of c
      )
      insert into commands as c (command_id, batch_id, agent_id, digest, task_id, run_no, step_no, attempt, state,
                            creator_kind, creator_id, creator_name, owner_id, timeout_ms, output_cap_bytes, expires_at,
@@ -432,7 +432,7 @@ export async function updateCommands(db: Queryable, changes: readonly CommandCha
        stderr_sha256 = r.stderr_sha256, stderr_truncated = r.stderr_truncated
      from jsonb_to_recordset(cast(:rows as jsonb)) as r(
        command_id uuid, state text, started_now boolean, final boolean, resolved boolean,
-       exit_code integer, signal text, reason text, duration_ms bigint,
+       exit_code bigint, signal text, reason text, duration_ms bigint,
        stdout_bytes bigint, stdout_total_bytes bigint, stdout_sha256 text, stdout_truncated boolean,
        stderr_bytes bigint, stderr_total_bytes bigint, stderr_sha256 text, stderr_truncated boolean)
      where c.command_id = r.command_id`,
@@ -503,7 +503,7 @@ export async function claimQueuedCommands(
        from agent_connections c
        join jsonb_to_recordset(cast(:sockets as jsonb)) as s(agent_id text, epoch bigint)
          on s.agent_id = c.agent_id and s.epoch = c.epoch
-       for share of c
+       order by c.agent_id for share of c
      ), picked as (
        select q.command_id, here.epoch, here.journal_id
        from here join commands q on q.agent_id = here.agent_id

@@ -50,7 +50,8 @@ export const createCommands: Migration = {
       cancel_reason text,
       finished_at timestamptz(3),
       duration_ms bigint,
-      exit_code integer,
+      -- Windows exit codes are unsigned 32-bit.
+      exit_code bigint,
       signal text,
       reason text,
       resolved_at timestamptz(3),

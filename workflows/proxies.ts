@@ -12,6 +12,8 @@ import {
 
 /** One call of the model with its rows; a call that takes longer is lost and asked again. */
 const PROPOSE_TIMEOUT_MS = 120_000;
+/** A worker that is silent for this long in the middle of the call has died: another one asks again. */
+const PROPOSE_HEARTBEAT_TIMEOUT_MS = 10_000;
 /** Activities that only read or write rows; far above the database's statement timeout. */
 const ROWS_TIMEOUT_MS = 30_000;
 /** Longest pause between attempts while a dependency (model, database) is away. */
@@ -36,6 +38,7 @@ export const rows: Omit<TaskActivities, 'propose'> = proxyActivities<TaskActivit
 export function model(leftMs: number): Pick<TaskActivities, 'propose'> {
   return proxyActivities<TaskActivities>({
     startToCloseTimeout: PROPOSE_TIMEOUT_MS,
+    heartbeatTimeout: PROPOSE_HEARTBEAT_TIMEOUT_MS,
     scheduleToCloseTimeout: leftMs,
     cancellationType: ActivityCancellationType.TRY_CANCEL,
     retry,

@@ -18,6 +18,13 @@ import {
 
 /** Bytes the peer has not read yet; more means it is dropped. A full batch of run frames stays below. */
 const MAX_BUFFERED_BYTES = 8 * 1024 * 1024;
+/** Bytes the peer has not read yet above which a series of frames waits (see `drained`). */
+const DRAINED_BYTES = 1024 * 1024;
+/** Longest close reason, bytes (RFC 6455, 5.5). */
+const MAX_REASON_BYTES = 123;
+/** Closes after which the peer is not listened to any more: it may not speak, or has not spoken properly. */
+const isRefusal = (code: number): boolean =>
+  code === closeCodes.policy || code === closeCodes.revoked || code === closeCodes.badHello;
 /** Bytes of frames received and not yet stored; more means we stop reading this peer. */
 const MAX_UNSTORED_BYTES = 2 * 1024 * 1024;
 /** Malformed or unknown frames answered before the socket is closed. */
@@ -30,23 +37,34 @@ export interface AgentSocketHandlers {
   onHello(socket: AgentSocket, hello: Hello): Promise<void>;
   /** A frame after the hello. `bytes` is its size; give it back by `stored` once it is dealt with. */
   onFrame(socket: AgentSocket, frame: AgentFrame, bytes: number): void;
-  onClose(socket: AgentSocket): void;
+  /** The socket is gone; `session` is what its hello was accepted with, if it was. */
+  onClose(socket: AgentSocket, session: Session | undefined): void;
   onProblem(socket: AgentSocket, fields: { event: string; [field: string]: unknown }): void;
+}
+
+/** What a hello was accepted with. */
+export interface Session {
+  epoch: number;
+  hello: Hello;
 }
 
 type State =
   | { name: 'awaiting_hello' }
   | { name: 'connecting' }
-  | { name: 'live'; epoch: number; hello: Hello }
+  | ({ name: 'live' } & Session)
   | { name: 'closed' };
 
 export interface AgentSocket {
   readonly agentId: string;
   readonly address: string;
-  /** Undefined until the hello was accepted and after the close. */
-  live(): { epoch: number; hello: Hello } | undefined;
+  /** Undefined until the hello was accepted, and from the moment this side closes: nothing more can be sent. */
+  live(): Session | undefined;
+  /** As `live`, but until the peer is gone: what it says while the socket closes is still evidence. */
+  session(): Session | undefined;
   accept(epoch: number, hello: Hello): void;
   send(frame: ServerFrame): void;
+  /** Resolves when little waits for the peer to read it, or nothing more can be sent. */
+  drained(): Promise<void>;
   /** Frames of this many bytes were stored or dropped. */
   stored(bytes: number): void;
   close(code: number, reason: string): void;
@@ -63,6 +81,9 @@ export function createAgentSocket(
   let unstored = 0;
   let badFrames = 0;
   let answeredPing = true;
+  let isClosing = false;
+  let isDeaf = false;
+  let drainWaiters: (() => void)[] = [];
 
   const helloTimer = setTimeout(() => close(closeCodes.badHello, 'no hello in time'), HELLO_DEADLINE_MS);
 
@@ -73,13 +94,25 @@ export function createAgentSocket(
       close(closeCodes.slowConsumer, 'the agent does not read');
       return;
     }
-    ws.send(JSON.stringify(frame));
+    ws.send(JSON.stringify(frame), () => {
+      if (drainWaiters.length > 0 && hasRoom()) releaseWaiters();
+    });
+  };
+
+  const hasRoom = (): boolean => isClosing || ws.readyState !== ws.OPEN || ws.bufferedAmount <= DRAINED_BYTES;
+  const releaseWaiters = (): void => {
+    const waiters = drainWaiters;
+    drainWaiters = [];
+    for (const resolve of waiters) resolve();
   };
 
   const close = (code: number, reason: string): void => {
     clearTimeout(helloTimer);
-    if (ws.readyState === ws.CLOSED) return;
-    ws.close(code, reason);
+    isDeaf ||= isRefusal(code);
+    if (isClosing || ws.readyState === ws.CLOSED) return;
+    isClosing = true;
+    ws.close(code, fitReason(reason));
+    releaseWaiters();
     const timer = setTimeout(() => ws.terminate(), CLOSE_TIMEOUT_MS);
     ws.once('close', () => clearTimeout(timer));
     // A paused socket would never see the peer's close frame.
@@ -111,6 +144,7 @@ export function createAgentSocket(
   };
 
   ws.on('message', (data, isBinary) => {
+    if (isDeaf) return;
     if (isBinary) return refuseFrame('binary_frame', 'frames are JSON text');
     const text = data.toString();
     const parsed = parseAgentFrame(text);
@@ -118,7 +152,7 @@ export function createAgentSocket(
       return refuseFrame('unknown_frame', `frame type ${parsed.frameType} is not known here`);
     }
     if (parsed.kind === 'malformed') {
-      if (state.name === 'awaiting_hello') return close(closeCodes.badHello, parsed.message.slice(0, 100));
+      if (state.name === 'awaiting_hello') return close(closeCodes.badHello, parsed.message);
       return refuseFrame('malformed_frame', parsed.message);
     }
     if (state.name === 'awaiting_hello') return hello(parsed.frame);
@@ -135,17 +169,23 @@ export function createAgentSocket(
   ws.on('error', (error) => handlers.onProblem(socket, { event: 'agent_socket_error', err: error }));
   ws.once('close', () => {
     clearTimeout(helloTimer);
-    handlers.onClose(socket);
+    isClosing = true;
+    releaseWaiters();
+    const session = socket.session();
     state = { name: 'closed' };
+    handlers.onClose(socket, session);
   });
 
   const socket: AgentSocket = {
     ...identity,
-    live: () => (state.name === 'live' ? state : undefined),
+    live: () => (state.name === 'live' && !isClosing ? state : undefined),
+    session: () => (state.name === 'live' ? state : undefined),
     accept(epoch, accepted) {
-      if (state.name === 'connecting') state = { name: 'live', epoch, hello: accepted };
+      if (state.name === 'connecting' && !isClosing) state = { name: 'live', epoch, hello: accepted };
     },
     send,
+    drained: () =>
+      hasRoom() ? Promise.resolve() : new Promise<void>((resolve) => void drainWaiters.push(resolve)),
     stored(bytes) {
       unstored -= bytes;
       if (unstored <= MAX_UNSTORED_BYTES / 2 && ws.isPaused) ws.resume();
@@ -158,4 +198,11 @@ export function createAgentSocket(
     },
   };
   return socket;
+}
+
+/** Cut to what a close frame can carry, at a character. */
+function fitReason(reason: string): string {
+  let fitting = reason.slice(0, MAX_REASON_BYTES);
+  while (Buffer.byteLength(fitting) > MAX_REASON_BYTES) fitting = fitting.slice(0, -1);
+  return fitting.toWellFormed();
 }

@@ -22,7 +22,7 @@ import { claimQueued, findCancelRequests, findStaleSockets } from '../../domain/
 import type { DomainDeps, Log } from '../../domain/deps.ts';
 import type { Authenticate } from '../context.ts';
 import type { UpgradeRoute } from '../upgrade.ts';
-import { type AgentSocket, createAgentSocket } from './agent-socket.ts';
+import { type AgentSocket, createAgentSocket, type Session } from './agent-socket.ts';
 import { createRecorder } from './recorder.ts';
 import { type Registry, runFrameOf } from './registry.ts';
 
@@ -32,6 +32,10 @@ const SCAN_INTERVAL_MS = 5_000;
 const PRESENCE_FLUSH_MS = 5_000;
 /** Longest wait for reports to be stored when the bridge closes, milliseconds. */
 const CLOSE_FLUSH_MS = 5_000;
+const SUPERSEDED = 'a newer connection of this agent took over';
+const EXPELLED = 'the credential of this agent is gone';
+
+type FrameOf<T extends AgentFrame['type']> = Extract<AgentFrame, { type: T }>;
 
 export interface BridgeDeps {
   domain: DomainDeps;
@@ -58,6 +62,8 @@ export interface Bridge {
 export function createBridge(deps: BridgeDeps): Bridge {
   const { domain, registry, log } = deps;
   const presence = new Map<string, PresenceReport>();
+  /** The latest write of presence reports; never rejects. */
+  let presenceStored: Promise<void> = Promise.resolve();
   const closing = new Set<Promise<void>>();
   let wanted: Set<string> | '*' = new Set();
   let scanning: Promise<void> | undefined;
@@ -84,17 +90,27 @@ export function createBridge(deps: BridgeDeps): Bridge {
       log.error({ event: 'act_digest_mismatch', commandId: command.commandId, agentId: command.agentId });
       return;
     }
-    socket.send(frame);
-    if (command.cancelRequestedAt !== null) {
-      socket.send({
-        type: 'cancel',
-        commandId: command.commandId,
-        reason: command.cancelReason ?? 'canceled',
-      });
+    const { commandId, state, cancelRequestedAt, cancelReason } = command;
+    // Not known to have started and not wanted any more: the cancel alone, so that it never starts (tombstone).
+    if (cancelRequestedAt === null || state !== 'sent') socket.send(frame);
+    if (cancelRequestedAt !== null)
+      socket.send({ type: 'cancel', commandId, reason: cancelReason ?? 'canceled' });
+  };
+
+  /** A peer that reads slowly gets them slowly, and holds up nobody else. */
+  const offerAll = async (socket: AgentSocket, commands: readonly CommandWithAct[]): Promise<void> => {
+    for (const command of commands) {
+      await socket.drained();
+      if (socket.live() === undefined) return; // The next hello finds them as sent.
+      offer(socket, command);
     }
   };
 
-  const onHello = async (socket: AgentSocket, hello: Hello): Promise<void> => {
+  const onHello = async (
+    socket: AgentSocket,
+    hello: Hello,
+    isCredentialGood: () => Promise<boolean>,
+  ): Promise<void> => {
     let connected: Awaited<ReturnType<typeof connectAgent>>;
     try {
       connected = await connectAgent(domain, { hello, bridgeId: deps.bridgeId, address: socket.address });
@@ -104,11 +120,21 @@ export function createBridge(deps: BridgeDeps): Bridge {
       }
       throw error;
     }
+    // Revoked between the upgrade and the hello: later than `connected_at` nobody would notice.
+    if (!(await isCredentialGood())) {
+      await disconnectAgent(domain, hello.agentId, connected.epoch);
+      return socket.close(closeCodes.revoked, EXPELLED);
+    }
     socket.accept(connected.epoch, hello);
     const live = socket.live();
     // Closed while the transaction ran: its close handler had no epoch to release.
     if (live === undefined) return void (await disconnectAgent(domain, hello.agentId, connected.epoch));
-    registry.add(socket)?.close(closeCodes.superseded, 'a newer connection of this agent took over');
+    // Two hellos at once: their commits have an order, their continuations here have none.
+    const present = registry.find(hello.agentId);
+    if ((present?.session()?.epoch ?? 0) > live.epoch) return socket.close(closeCodes.superseded, SUPERSEDED);
+    registry.add(socket)?.close(closeCodes.superseded, SUPERSEDED);
+    // Whatever were sent to a rolled-back journal would be lost with it at the next hello.
+    if (connected.resetJournal) registry.drain(hello.agentId);
     log.info({
       event: 'agent_connected',
       agentId: hello.agentId,
@@ -127,24 +153,25 @@ export function createBridge(deps: BridgeDeps): Bridge {
         ? { temporal: { ...deps.temporal, taskQueue: agentTaskQueue(hello.agentId) } }
         : {}),
     });
-    for (const command of connected.reoffer) offer(socket, command);
+    track(offerAll(socket, connected.reoffer));
     wake([hello.agentId]);
   };
 
   const onFrame = (socket: AgentSocket, frame: AgentFrame, bytes: number): void => {
-    const live = socket.live();
-    if (live === undefined) return socket.stored(bytes);
+    const session = socket.session();
+    if (session === undefined) return socket.stored(bytes);
     const { agentId } = socket;
     switch (frame.type) {
       case 'started':
       case 'output':
       case 'result':
       case 'notKnown':
-        return recorder.push(socket, { agentId, journalId: live.hello.journalId, frame }, bytes);
+        return recorder.push(socket, { agentId, journalId: session.hello.journalId, frame }, bytes);
       case 'presence':
+        if (registry.find(agentId) !== socket) break; // Replaced: it speaks for this agent no more.
         presence.set(agentId, {
           agentId,
-          epoch: live.epoch,
+          epoch: session.epoch,
           journalSeq: frame.journalSeq,
           running: frame.running,
           draining: registry.isDraining(agentId),
@@ -152,10 +179,9 @@ export function createBridge(deps: BridgeDeps): Bridge {
         });
         break;
       case 'claim':
-        track(claim(socket, live.epoch, frame.commandId));
-        break;
+        return track(claim(socket, frame).finally(() => socket.stored(bytes)));
       case 'draining':
-        registry.drain(agentId);
+        if (registry.find(agentId) === socket) registry.drain(agentId);
         break;
       case 'error':
         log.warn({ event: 'agent_error', agentId, code: frame.code, message: frame.message });
@@ -167,16 +193,24 @@ export function createBridge(deps: BridgeDeps): Bridge {
   };
 
   /** Temporal delivery: the agent asks for one command; the same claim decides. */
-  const claim = async (socket: AgentSocket, epoch: number, commandId: string): Promise<void> => {
-    const [command] = await claimQueued(domain, [{ agentId: socket.agentId, epoch }], commandId);
-    if (command !== undefined) return offer(socket, command);
-    const row = await findCommand(domain.db, commandId);
-    const isOut =
-      row !== undefined &&
-      row.agentId === socket.agentId &&
-      (row.state === 'sent' || row.state === 'running');
+  const claim = async (socket: AgentSocket, frame: FrameOf<'claim'>): Promise<void> => {
+    const { commandId } = frame;
+    const live = socket.live();
+    if (live === undefined) return;
+    const before = await findCommand(domain.db, commandId);
+    const isTheirs = before?.agentId === socket.agentId && before.digest === frame.digest;
+    if (isTheirs && before.state === 'queued') {
+      const [command] = await claimQueued(
+        domain,
+        [{ agentId: socket.agentId, epoch: live.epoch }],
+        commandId,
+      );
+      if (command !== undefined) return offer(socket, command);
+    }
+    const row = isTheirs ? await findCommand(domain.db, commandId) : undefined;
+    const isOut = row?.state === 'sent' || row?.state === 'running';
     // Sent to this very journal before (a lost frame, a retried activity): offer it again, the journal decides.
-    if (isOut && row.sentJournalId === socket.live()?.hello.journalId) return offer(socket, row);
+    if (row !== undefined && isOut && row.sentJournalId === live.hello.journalId) return offer(socket, row);
     socket.send({
       type: 'claimRefused',
       commandId,
@@ -185,12 +219,14 @@ export function createBridge(deps: BridgeDeps): Bridge {
     });
   };
 
-  const onClose = (socket: AgentSocket): void => {
-    const live = socket.live();
+  const onClose = (socket: AgentSocket, session: Session | undefined): void => {
     registry.remove(socket);
-    if (live === undefined) return;
-    log.info({ event: 'agent_disconnected', agentId: socket.agentId, epoch: live.epoch });
-    track(disconnectAgent(domain, socket.agentId, live.epoch));
+    if (session === undefined) return;
+    const { agentId } = socket;
+    if (presence.get(agentId)?.epoch === session.epoch) presence.delete(agentId);
+    log.info({ event: 'agent_disconnected', agentId, epoch: session.epoch });
+    // After a report of it that is being stored now: that one would make it look connected again.
+    track(presenceStored.then(() => disconnectAgent(domain, agentId, session.epoch)));
   };
 
   const track = (work: Promise<void>): void => {
@@ -225,17 +261,22 @@ export function createBridge(deps: BridgeDeps): Bridge {
     });
     if (held.length === 0) return;
     const stale = await findStaleSockets(domain, held);
-    for (const agentId of stale.expelled) expel(agentId);
-    for (const agentId of stale.superseded) {
-      registry.find(agentId)?.close(closeCodes.superseded, 'a newer connection of this agent took over');
-    }
+    // Only the sockets that were asked about: a newer one may have come meanwhile.
+    const closeSame = (agentId: string, code: number, reason: string): void => {
+      const socket = registry.find(agentId);
+      if (socket !== undefined && sockets.includes(socket)) socket.close(code, reason);
+    };
+    for (const agentId of stale.expelled) closeSame(agentId, closeCodes.revoked, EXPELLED);
+    for (const agentId of stale.superseded) closeSame(agentId, closeCodes.superseded, SUPERSEDED);
     const takers = held.filter(
       (one) => one.hello.delivery === 'websocket' && !registry.isDraining(one.agentId),
     );
     const claimed = await claimQueued(domain, takers);
-    for (const command of claimed) {
-      const socket = registry.find(command.agentId);
-      if (socket !== undefined && socket.live()?.epoch === command.sentEpoch) offer(socket, command);
+    for (const [agentId, commands] of groupByAgent(claimed)) {
+      const socket = registry.find(agentId);
+      // Another epoch: the newer hello has found the rows as `sent` and offers them itself.
+      if (socket?.live()?.epoch === commands[0]?.sentEpoch && socket !== undefined)
+        track(offerAll(socket, commands));
     }
     if (claimed.length > 0) wake([...new Set(claimed.map((command) => command.agentId))]);
     const agentIds = held.map((one) => one.agentId);
@@ -246,14 +287,16 @@ export function createBridge(deps: BridgeDeps): Bridge {
     }
   };
 
-  const expel = (agentId: string): void =>
-    registry.find(agentId)?.close(closeCodes.revoked, 'the credential of this agent is gone');
+  const expel = (agentId: string): void => registry.find(agentId)?.close(closeCodes.revoked, EXPELLED);
 
   const flushPresence = (): void => {
     if (presence.size === 0) return;
     const reports = [...presence.values()];
     presence.clear();
-    track(recordPresence(domain, deps.bridgeId, reports));
+    presenceStored = recordPresence(domain, deps.bridgeId, reports).catch((error: unknown) =>
+      log.error({ event: 'presence_not_stored', err: error }),
+    );
+    track(presenceStored);
   };
 
   const timers = [
@@ -267,12 +310,15 @@ export function createBridge(deps: BridgeDeps): Bridge {
     upgradeRoute: {
       path: '/v1/agent',
       async handle(upgrade) {
-        const principal = await deps
-          .authenticate({ ...upgrade, headers: upgrade.request.headers })
-          .catch((error: unknown) => {
+        const authenticate = async () => {
+          try {
+            return await deps.authenticate({ ...upgrade, headers: upgrade.request.headers });
+          } catch (error) {
             if (isProblem(error)) return null;
             throw error;
-          });
+          }
+        };
+        const principal = await authenticate();
         if (principal?.kind !== 'agent' || !agentIdSchema.safeParse(principal.id).success) {
           return upgrade.refuse('an agent token is needed');
         }
@@ -281,11 +327,12 @@ export function createBridge(deps: BridgeDeps): Bridge {
           ws,
           { agentId: principal.id, address: upgrade.address },
           {
-            onHello,
+            onHello: (greeting, hello) =>
+              onHello(greeting, hello, async () => (await authenticate())?.id === principal.id),
             onFrame,
-            onClose(ended) {
+            onClose(ended, session) {
               pending.delete(ended);
-              onClose(ended);
+              onClose(ended, session);
             },
             onProblem: (ended, fields) => log.warn({ ...fields, agentId: ended.agentId }),
           },
@@ -303,6 +350,8 @@ export function createBridge(deps: BridgeDeps): Bridge {
         await scanning;
         flushPresence();
         await withDeadline(waitUntilEmpty(pending, closing), CLOSE_FLUSH_MS);
+        // What they said while they closed.
+        await withDeadline(recorder.flush(), CLOSE_FLUSH_MS);
       })();
       return closed;
     },
@@ -327,4 +376,14 @@ async function withDeadline(work: Promise<void>, deadlineMs: number): Promise<vo
   });
   await Promise.race([work, deadline]);
   clearTimeout(timer);
+}
+
+function groupByAgent(commands: readonly CommandWithAct[]): Map<string, CommandWithAct[]> {
+  const groups = new Map<string, CommandWithAct[]>();
+  for (const command of commands) {
+    const group = groups.get(command.agentId);
+    if (group === undefined) groups.set(command.agentId, [command]);
+    else group.push(command);
+  }
+  return groups;
 }

@@ -48,18 +48,25 @@ export function createRecorder(deps: RecorderDeps): Recorder {
     return taken;
   };
 
+  const store = async (entries: readonly Entry[]): Promise<void> => {
+    try {
+      const acks = await recordReports(
+        deps.domain,
+        entries.map((entry) => entry.report),
+      );
+      for (const ack of acks) deps.acknowledge(ack);
+    } catch (error) {
+      const sets = bySocket(entries);
+      if (sets.size === 1 || !isAboutValues(error)) return deps.onLost(new Set(sets.keys()), error);
+      // One agent's report cannot be stored: the others must not suffer for it.
+      for (const set of sets.values()) await store(set);
+    }
+  };
+
   const run = async (): Promise<void> => {
     while (queue.length > 0) {
       const entries = take();
-      try {
-        const acks = await recordReports(
-          deps.domain,
-          entries.map((entry) => entry.report),
-        );
-        for (const ack of acks) deps.acknowledge(ack);
-      } catch (error) {
-        deps.onLost(new Set(entries.map((entry) => entry.socket)), error);
-      }
+      await store(entries);
       for (const entry of entries) entry.socket.stored(entry.bytes);
     }
     flushing = undefined;
@@ -76,3 +83,13 @@ export function createRecorder(deps: RecorderDeps): Recorder {
     },
   };
 }
+
+function bySocket(entries: readonly Entry[]): Map<AgentSocket, Entry[]> {
+  const sets = new Map<AgentSocket, Entry[]>();
+  for (const entry of entries) sets.set(entry.socket, [...(sets.get(entry.socket) ?? []), entry]);
+  return sets;
+}
+
+/** SQLSTATE classes 22 (data exception) and 23 (integrity): the values are to blame, not the database. */
+const isAboutValues = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && /^2[23]/.test(String(error.code));

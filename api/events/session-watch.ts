@@ -1,3 +1,4 @@
+import { appendFileSync } from 'node:fs'; const require_log = (s: string) => appendFileSync('/tmp/watch.log', new Date().toISOString() + ' ' + s + '\n');
 /** Open streams and sockets outlive the check at their start: their sessions are looked at again (promise P8). */
 import type { Principal } from '../../contracts/principal.ts';
 import type { DomainDeps } from '../../domain/deps.ts';
@@ -28,25 +29,29 @@ export function createSessionWatch(deps: Pick<DomainDeps, 'db' | 'log'> & { hub:
   const watched = new Set<Watched>();
   let timer: NodeJS.Timeout | undefined;
   let unsubscribe = (): void => {};
-  let checking: Promise<void> | undefined;
+  let isChecking = false;
   let again = false;
 
   const check = (): void => {
     again = true;
-    checking ??= (async () => {
-      while (again) {
-        again = false;
-        // While the database is away nothing happens that could be shown: keep what is open.
-        await checkOnce().catch((err) => deps.log.warn({ event: 'session_check_failed', err }));
-      }
-      checking = undefined;
-    })();
+    if (!isChecking) void checkLoop();
+  };
+
+  const checkLoop = async (): Promise<void> => {
+    isChecking = true;
+    while (again) {
+      again = false;
+      // While the database is away nothing happens that could be shown: keep what is open.
+      await checkOnce().catch((err) => deps.log.warn({ event: 'session_check_failed', err }));
+    }
+    isChecking = false;
   };
 
   const checkOnce = async (): Promise<void> => {
     const asked = [...watched];
     const ids = new Set(asked.flatMap(({ principal }) => principal.sessionId ?? []));
     const live = await findLivePrincipals(deps, [...ids]);
+    require_log(JSON.stringify(asked.map((a) => a.principal)) + JSON.stringify([...live.keys()]));
     for (const viewer of asked) {
       const now = live.get(viewer.principal.sessionId ?? '');
       if (now !== undefined) viewer.principal = now;

@@ -1,8 +1,9 @@
-import { Command } from 'commander';
+import type { Command } from 'commander';
 
 /** The agent reads its own flags and environment: `steelthread agent --help` is its help. */
-export function agentCommand(): Command {
-  return new Command('agent')
+export function addAgentCommand(program: Command): void {
+  program
+    .command('agent')
     .description('Run the agent: approved commands on this machine (flags: steelthread agent --help)')
     .helpOption(false)
     .allowUnknownOption()

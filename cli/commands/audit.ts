@@ -1,11 +1,12 @@
-import { Command } from 'commander';
+import type { Command } from 'commander';
 import { loadConfig } from '../../config.ts';
 import { createDatabase } from '../../db/database.ts';
 import { verifySeals } from '../../domain/audit/verify.ts';
+import { withDatabaseFailure } from '../database-failure.ts';
 import { CommandError } from '../exit-codes.ts';
 
-export function auditCommand(): Command {
-  const audit = new Command('audit').description('Look after the audit trail');
+export function addAuditCommand(program: Command): void {
+  const audit = program.command('audit').description('Look after the audit trail');
   audit
     .command('verify')
     .description('Recompute every seal of the audit trail from its rows (reads DATABASE_URL)')
@@ -13,8 +14,7 @@ export function auditCommand(): Command {
       '--last-hash <hash>',
       'hash of the newest seal as you noted it: tells when newer seals were cut off',
     )
-    .action((options: { lastHash?: string }) => verify(options));
-  return audit;
+    .action((options: { lastHash?: string }) => withDatabaseFailure(() => verify(options)));
 }
 
 /** Reads the database and not the API: the server is what is being checked. */

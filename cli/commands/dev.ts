@@ -1,11 +1,12 @@
-import { Command } from 'commander';
+import type { Command } from 'commander';
 import { loadConfig } from '../../config.ts';
 import { type CreatedAdmin, startDevelopment } from '../../stack/development.ts';
 import { createConsole, createProblemPrinter, createProgressLog } from '../console.ts';
 import { describeRunning, runUntilEnd, startOrGiveUp, stopOnInterrupt } from '../running.ts';
 
-export function devCommand(): Command {
-  return new Command('dev')
+export function addDevCommand(program: Command): void {
+  program
+    .command('dev')
     .description('Run everything on this machine: PostgreSQL, Temporal, API, worker and a local agent')
     .addHelpText(
       'after',

@@ -1,4 +1,4 @@
-import { Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { type Config, loadConfig } from '../../config.ts';
 import { createEnrolmentRoute } from '../../contracts/agent-routes.ts';
 import { loginRoute } from '../../contracts/auth.ts';
@@ -17,8 +17,9 @@ interface Options {
 
 const MS_PER_HOUR = 3_600_000;
 
-export function enrolTokenCommand(): Command {
-  return new Command('enrol-token')
+export function addEnrolTokenCommand(program: Command): void {
+  program
+    .command('enrol-token')
     .description('Make a token that lets agents enrol at a running API')
     .option('--url <url>', 'base URL of the API (default: PUBLIC_URL, else the first address of LISTEN)')
     .option('--username <name>', 'who logs in (default: ADMIN_USERNAME)')

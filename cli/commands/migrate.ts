@@ -1,23 +1,29 @@
-import { Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { loadConfig } from '../../config.ts';
 import { createDatabase } from '../../db/database.ts';
 import { migrateDown, migrateUp, readMigrationStatus } from '../../db/migrate.ts';
+import { withDatabaseFailure } from '../database-failure.ts';
 import { createMigration } from '../new-migration.ts';
 
-export function migrateCommand(): Command {
-  const migrate = new Command('migrate').description(
-    'Change the schema of the database (reads DATABASE_URL)',
-  );
+export function addMigrateCommand(program: Command): void {
+  const migrate = program
+    .command('migrate')
+    .description('Change the schema of the database (reads DATABASE_URL)');
   migrate
     .command('up')
     .description('Apply what is pending; safe when two run at once')
-    .action(async () => print('applied', await migrateUp(databaseUrl())));
+    .action(async () => print('applied', await withDatabaseFailure(() => migrateUp(databaseUrl()))));
   migrate
     .command('down')
     .description('Take back the newest migrations')
     .argument('[count]', 'how many', parseCount, 1)
-    .action(async (count: number) => print('taken back', await migrateDown(databaseUrl(), count)));
-  migrate.command('status').description('List applied and pending migrations').action(showStatus);
+    .action(async (count: number) =>
+      print('taken back', await withDatabaseFailure(() => migrateDown(databaseUrl(), count))),
+    );
+  migrate
+    .command('status')
+    .description('List applied and pending migrations')
+    .action(() => withDatabaseFailure(showStatus));
   migrate
     .command('new')
     .description('Add an empty migration to migrations/ (in a checkout)')
@@ -25,7 +31,6 @@ export function migrateCommand(): Command {
     .action((name: string) => {
       for (const file of createMigration(name)) process.stdout.write(`${file}\n`);
     });
-  return migrate;
 }
 
 function databaseUrl(): string {

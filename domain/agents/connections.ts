@@ -14,6 +14,7 @@ import { queryOne } from '../../db/database.ts';
 import { serverEnd, settleCommands } from '../commands/settle.ts';
 import type { DomainDeps } from '../deps.ts';
 import { transact, type Unit } from '../transact.ts';
+import { plainText } from './plain-text.ts';
 
 export interface Connected {
   epoch: number;
@@ -48,7 +49,12 @@ export async function connectAgent(
       unit,
       lost.map((row) => serverEnd(row, 'unknown', 'journal_lost')),
     );
-    unit.emit('agent.connected', { agentId: hello.agentId, data: { epoch, version: hello.version } });
+    unit.emit('agent.connected', {
+      agentId: hello.agentId,
+      data: { epoch, version: plainText(hello.version) },
+    });
+    // Another bridge may hold the older socket.
+    unit.wakeAgents([hello.agentId]);
     const reoffer = await findCommands(
       unit.trx,
       ours.map((row) => row.commandId),
@@ -76,20 +82,17 @@ async function writeHello(unit: Unit, hello: Hello): Promise<void> {
      where id = :id`,
     {
       id: hello.agentId,
-      hostname: withoutControls(hello.hostname),
-      os: withoutControls(hello.os),
-      arch: withoutControls(hello.arch),
-      version: withoutControls(hello.version),
+      hostname: plainText(hello.hostname),
+      os: plainText(hello.os),
+      arch: plainText(hello.arch),
+      version: plainText(hello.version),
       delivery: hello.delivery,
-      capabilities: hello.capabilities.map(withoutControls),
-      shells: hello.shells.map(withoutControls),
-      default_shell: withoutControls(hello.defaultShell),
+      capabilities: hello.capabilities.map(plainText),
+      shells: hello.shells.map(plainText),
+      default_shell: plainText(hello.defaultShell),
     } as never,
   );
 }
-
-/** Names come from machines we do not trust: control characters (NUL, escapes) would break storage and terminals. */
-const withoutControls = (text: string): string => text.replace(/\p{Cc}/gu, '\uFFFD');
 
 /** The socket at this epoch is gone. */
 export async function disconnectAgent(deps: DomainDeps, agentId: string, epoch: number): Promise<void> {

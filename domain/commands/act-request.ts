@@ -1,8 +1,12 @@
 /** From what a client wrote to the exact act: defaults filled in, bounds of this installation checked. */
 import { type Act, actSchema, DEFAULT_EXPIRY_MS, type ShellName } from '../../contracts/act.ts';
+import { MAX_FRAME_BYTES } from '../../contracts/agent-protocol.ts';
 import type { ActRequest } from '../../contracts/commands.ts';
 import { problem, type ValidationIssue } from '../../contracts/errors.ts';
 import type { DomainLimits } from '../deps.ts';
+
+/** Largest act as JSON, bytes: its run frame must stay below the protocol's MAX_FRAME_BYTES. */
+export const MAX_ACT_BYTES = MAX_FRAME_BYTES - 16 * 1024;
 
 export interface ActDefaults {
   /** Shell of a command that names none; asked only when needed. */
@@ -37,6 +41,10 @@ export function buildAct(request: ActRequest, limits: DomainLimits, defaults: Ac
   }
   issues.push(...limitIssues(shared.timeoutMs, limits.maxTimeoutMs, 'timeoutMs'));
   issues.push(...limitIssues(shared.outputCapBytes, limits.outputCapBytes, 'outputCapBytes'));
+  if (parsed.success && Buffer.byteLength(JSON.stringify(parsed.data)) > MAX_ACT_BYTES) {
+    const message = `must be at most ${MAX_ACT_BYTES} bytes as JSON`;
+    issues.push({ in: 'body', path: ['act'], message, type: 'too_long' });
+  }
   if (!parsed.success || issues.length > 0) throw problem('validation_failed', {}, { issues });
   return parsed.data;
 }

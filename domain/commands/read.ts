@@ -109,7 +109,7 @@ export async function readOutputRange(
   deps: DomainDeps,
   actor: Actor,
   commandId: string,
-  range: { stream: StreamName; offset: number; limit: number | undefined },
+  range: { stream: StreamName; offset: number; limit?: number | undefined },
 ): Promise<OutputRange> {
   assertCan(actor.principal, 'read', 'output');
   const row = await getCommandRow(deps, actor, commandId);

@@ -16,6 +16,7 @@ import {
 import { isFinalCommandState } from '../../contracts/command-states.ts';
 import { insertOutput, type OutputChunk } from '../../db/command-output.ts';
 import { type CommandChange, type CommandRow, lockCommands, type StreamState } from '../../db/commands.ts';
+import { plainText } from '../agents/plain-text.ts';
 import type { DomainDeps } from '../deps.ts';
 import { transact } from '../transact.ts';
 import { edgeAllowed, type Settlement, settleCommands, unchanged } from './settle.ts';
@@ -89,9 +90,9 @@ function apply(draft: Draft, report: Report, chunks: OutputChunk[]): Ack[] {
     case 'result':
       return takeResult(draft, report, frame, ours);
     case 'notKnown':
-      // The journal cannot vouch for what was sent to it: as a foreign journal (edge sent|running → unknown, server).
-      if (ours && edgeAllowed(draft.change.state, 'unknown', 'server'))
-        endWith(draft, 'unknown', 'journal_lost', null);
+      // A journal that had started it has lost it: as a foreign journal (edge running → unknown, server). What is only
+      // sent was never started there (a draining agent says so): the next hello offers it again.
+      if (ours && draft.change.state === 'running') endWith(draft, 'unknown', 'journal_lost', null);
       return [];
   }
 }
@@ -120,9 +121,10 @@ function takeOutput(
   const end = frame.offset + bytes.length;
   // Nothing to learn from it: pretend it is stored, so that the agent goes on to its result.
   if (!ours || !takesOutput(draft)) return ack(Math.max(end, state.bytes));
+  // Above the cap nothing is kept, whatever the offset: an agent that ignores the cap is led to its end.
+  if (state.bytes >= draft.row.outputCapBytes) return ack(Math.max(end, state.bytes));
   if (frame.offset !== state.bytes || bytes.length === 0) return ack(state.bytes);
   const kept = bytes.subarray(0, Math.max(0, draft.row.outputCapBytes - state.bytes));
-  if (kept.length === 0) return ack(end);
   chunks.push({ commandId: frame.commandId, stream: frame.stream, offset: state.bytes, bytes: kept });
   const next: StreamState = {
     ...state,
@@ -139,12 +141,17 @@ function takeResult(draft: Draft, report: Report, frame: FrameOf<'result'>, ours
   const resultAck: Ack = { agentId: report.agentId, kind: 'result', commandId: frame.commandId };
   const late = draft.change.state === 'unknown' && row.resolvedAt === null && draft.change.final === null;
   if (!ours || (isFinalCommandState(draft.change.state) && !late)) return [resultAck];
-  // Another digest under this id: what the agent did is not what was asked. Say so, and believe nothing else.
+  // A tombstone: the agent heard of it first by the cancel, and never saw the act.
   const isTombstone =
-    frame.digest === NO_DIGEST && frame.outcome === 'canceled' && row.cancelRequestedAt !== null;
+    frame.digest === NO_DIGEST &&
+    frame.outcome === 'canceled' &&
+    row.cancelRequestedAt !== null &&
+    draft.change.state !== 'running';
   if (frame.digest !== row.digest && !isTombstone) {
-    if (edgeAllowed(draft.change.state, 'rejected', 'agent'))
-      endWith(draft, 'rejected', 'digest_mismatch', null);
+    // Something else was known there under this id. A refusal is believed; of anything else we cannot say that it was
+    // this command, nor that it was not (promise P3).
+    const refused = frame.outcome === 'rejected' && edgeAllowed(draft.change.state, 'rejected', 'agent');
+    if (refused && !late) endWith(draft, 'rejected', 'digest_mismatch', null);
     else if (edgeAllowed(draft.change.state, 'unknown', 'server'))
       endWith(draft, 'unknown', 'digest_mismatch', null);
     return [resultAck];
@@ -163,7 +170,7 @@ function takeResult(draft: Draft, report: Report, frame: FrameOf<'result'>, ours
   }
   const outcome = outcomeOf(draft, frame.outcome);
   if (outcome === undefined) return [resultAck];
-  endWith(draft, outcome, frame.reason, frame);
+  endWith(draft, outcome, frame.reason === null ? null : plainText(frame.reason), frame);
   return [resultAck];
 }
 
@@ -195,7 +202,7 @@ function endWith(
     state,
     final: {
       exitCode: frame?.exitCode ?? null,
-      signal: frame?.signal ?? null,
+      signal: frame?.signal ? plainText(frame.signal) : null,
       reason,
       durationMs: frame?.durationMs ?? null,
       resolved: draft.change.state === 'unknown',

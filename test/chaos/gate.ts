@@ -13,9 +13,11 @@ export interface Gate {
   address: string;
   /** From now on bytes of this direction wait. */
   hold(direction: Direction): void;
+  /** From the first bytes on that hold this text, what goes in this direction waits. */
+  holdFrom(direction: Direction, text: string): void;
   /** Everything flows again, what waited first. */
   release(): void;
-  /** Bytes that arrived while their direction was held, since the last `hold`. */
+  /** Bytes that wait in this direction, over all connections. */
   heldBytes(direction: Direction): number;
   /** End every connection now. */
   cut(): void;
@@ -33,6 +35,7 @@ interface Pipe {
 export async function openGate(target: () => number): Promise<Gate> {
   const held: Record<Direction, boolean> = { up: false, down: false };
   const heldBytes: Record<Direction, number> = { up: 0, down: 0 };
+  const triggers: Record<Direction, string | null> = { up: null, down: null };
   const pipes = new Set<Pipe>();
 
   const relay = (source: Socket, sink: Socket, direction: Direction): void => {
@@ -40,6 +43,11 @@ export async function openGate(target: () => number): Promise<Gate> {
     pipes.add(pipe);
     source.on('data', (bytes) => {
       const chunk = Buffer.from(bytes);
+      const trigger = triggers[direction];
+      if (trigger !== null && chunk.includes(trigger)) {
+        triggers[direction] = null;
+        held[direction] = true;
+      }
       if (held[direction]) {
         heldBytes[direction] += chunk.length;
         pipe.waiting.push(chunk);
@@ -72,9 +80,17 @@ export async function openGate(target: () => number): Promise<Gate> {
       held[direction] = true;
       heldBytes[direction] = 0;
     },
+    holdFrom(direction, text) {
+      triggers[direction] = text;
+      heldBytes[direction] = 0;
+    },
     release() {
       held.up = false;
       held.down = false;
+      for (const direction of ['up', 'down'] as const) {
+        triggers[direction] = null;
+        heldBytes[direction] = 0;
+      }
       for (const pipe of pipes) for (const chunk of pipe.waiting.splice(0)) pipe.target.write(chunk);
     },
     heldBytes: (direction) => heldBytes[direction],

@@ -18,7 +18,14 @@ export interface ScriptedAgent {
   /** Every frame received, oldest first. */
   frames: ServerFrame[];
   send(frame: AgentFrame | Record<string, unknown>): void;
+  /** Send the hello (see `greets`). */
+  greet(): void;
   sendText(text: string): void;
+  sendBinary(bytes: Buffer): void;
+  readyState(): number;
+  /** Stop or go on reading. */
+  pause(): void;
+  resume(): void;
   /** The next frame of this type that fits and was not taken yet; waits for it. */
   take<T extends ServerFrame['type']>(type: T, fits?: (frame: FrameOf<T>) => boolean): Promise<FrameOf<T>>;
   /** Resolves with the close code. */
@@ -71,7 +78,28 @@ export async function connectScriptedAgent(options: ScriptedAgentOptions): Promi
     frames,
     closed,
     send: (frame) => ws.send(JSON.stringify(frame)),
+    greet: () =>
+      agent.send({
+        type: 'hello',
+        protocol: PROTOCOL_VERSION,
+        agentId: options.agentId,
+        journalId,
+        journalSeq: options.journalSeq ?? 0,
+        delivery: 'websocket',
+        hostname: options.agentId,
+        os: 'Linux',
+        arch: 'x64',
+        version: 'scripted',
+        capabilities: ['shell', 'argv'],
+        shells: ['sh'],
+        defaultShell: 'sh',
+        ...options.hello,
+      }),
     sendText: (text) => ws.send(text),
+    sendBinary: (bytes) => ws.send(bytes),
+    readyState: () => ws.readyState,
+    pause: () => ws.pause(),
+    resume: () => ws.resume(),
     async take<T extends ServerFrame['type']>(type: T, fits: (frame: FrameOf<T>) => boolean = () => true) {
       const deadline = Date.now() + FRAME_TIMEOUT_MS;
       for (;;) {
@@ -98,24 +126,7 @@ export async function connectScriptedAgent(options: ScriptedAgentOptions): Promi
     },
     cut: () => ws.terminate(),
   };
-  if (options.greets !== false) {
-    agent.send({
-      type: 'hello',
-      protocol: PROTOCOL_VERSION,
-      agentId: options.agentId,
-      journalId,
-      journalSeq: options.journalSeq ?? 0,
-      delivery: 'websocket',
-      hostname: options.agentId,
-      os: 'Linux',
-      arch: 'x64',
-      version: 'scripted',
-      capabilities: ['shell', 'argv'],
-      shells: ['sh'],
-      defaultShell: 'sh',
-      ...options.hello,
-    });
-  }
+  if (options.greets !== false) agent.greet();
   return agent;
 }
 

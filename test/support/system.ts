@@ -38,6 +38,8 @@ export interface System {
   worker: WorkerService | undefined;
   url: string;
   env: Record<string, string>;
+  /** Access token of the admin. */
+  token(): string;
   /** What API and worker logged, oldest first. */
   lines: LogLine[];
   /** Authenticated JSON request as the admin (or with another token). */
@@ -62,6 +64,8 @@ export interface System {
   ): Promise<T>;
   untilTask(id: string, isEnough: (task: TaskView) => boolean, timeoutMs?: number): Promise<TaskView>;
   startWorker(): Promise<WorkerService>;
+  /** One more API process's worth of API on the same database, closed with the system. */
+  openApi(): Promise<ApiServer & { url: string }>;
   restartApi(): Promise<void>;
   close(): Promise<void>;
 }
@@ -107,6 +111,7 @@ export async function startSystem(options: SystemOptions = {}): Promise<System> 
       checkReplies: true,
     });
   const agents: TestAgent[] = [];
+  const others: ApiServer[] = [];
   let api = await openApi();
   let worker: WorkerService | undefined;
   let token = '';
@@ -135,6 +140,7 @@ export async function startSystem(options: SystemOptions = {}): Promise<System> 
       return address.url;
     },
     env,
+    token: () => token,
     lines,
     async request<T>(
       method: string,
@@ -219,6 +225,13 @@ export async function startSystem(options: SystemOptions = {}): Promise<System> 
       await worker.ready;
       return worker;
     },
+    async openApi() {
+      const other = await openApi();
+      others.push(other);
+      const [address] = other.addresses;
+      if (address === undefined) throw new Error('the API listens nowhere');
+      return { ...other, url: address.url };
+    },
     async restartApi() {
       await api.close();
       api = await openApi();
@@ -226,7 +239,7 @@ export async function startSystem(options: SystemOptions = {}): Promise<System> 
     async close() {
       await Promise.all(agents.map((agent) => agent.close()));
       await worker?.close();
-      await api.close();
+      await Promise.all([api, ...others].map((each) => each.close()));
       await database.drop();
       await rm(home, { recursive: true, force: true });
     },

@@ -106,3 +106,16 @@ describe('docs/reference/agent-protocol.md', () => {
     expect(capabilityNames.filter((name) => !section('Capabilities').includes(`\`${name}\``))).toEqual([]);
   });
 });
+
+describe('docs/reference/promises.md', () => {
+  const rows = [
+    ...read('docs/reference/promises.md').matchAll(
+      /^\| [^|]+ \| \[[^\]]+\]\(\.\.\/\.\.\/([^)]+)\) \| (.+) \|$/gm,
+    ),
+  ].map(([, path, title]) => ({ path: path ?? '', title: title ?? '' }));
+
+  it('names tests that exist', () => {
+    expect(rows.length).toBeGreaterThan(0);
+    expect(rows.filter(({ path, title }) => !read(path).includes(title))).toEqual([]);
+  });
+});
