@@ -1,6 +1,6 @@
 /** Acts: write-once rows keyed by digest. */
 import { type Act, type ActBinding, actSchema } from '../contracts/act.ts';
-import { type Queryable, query } from './database.ts';
+import { execute, type Queryable, query } from './database.ts';
 
 export interface ActRow {
   digest: string;
@@ -28,7 +28,8 @@ export const rowToAct = (row: StoredAct): ActRow => ({
 
 /** Keep an act; the same digest again is the same act. */
 export async function insertAct(db: Queryable, row: ActRow): Promise<void> {
-  await db.raw(
+  await execute(
+    db,
     `insert into acts (digest, act, task_run, step_no, proposal_id)
      values (:digest, cast(:act as jsonb), :task_run, :step_no, :proposal_id)
      on conflict (digest) do nothing`,

@@ -1,6 +1,6 @@
 /** Who holds an agent's socket. One row an agent; the epoch only rises, so an older socket can never claim. */
 import type { AgentMetrics } from '../contracts/agent-protocol.ts';
-import { type Queryable, query, queryOne } from './database.ts';
+import { execute, type Queryable, query, queryOne } from './database.ts';
 
 export interface ConnectionRow {
   agentId: string;
@@ -28,9 +28,13 @@ const rowToConnection = (row: StoredConnection): ConnectionRow => ({
 
 /** Lock the agent's connection row, making it first when the agent never connected. */
 export async function lockConnection(db: Queryable, agentId: string): Promise<ConnectionRow> {
-  await db.raw('insert into agent_connections (agent_id) values (:id) on conflict (agent_id) do nothing', {
-    id: agentId,
-  });
+  await execute(
+    db,
+    'insert into agent_connections (agent_id) values (:id) on conflict (agent_id) do nothing',
+    {
+      id: agentId,
+    },
+  );
   const row = await queryOne<StoredConnection>(
     db,
     'select agent_id, epoch, journal_id, journal_seq, bridge_id from agent_connections where agent_id = :id for update',
@@ -45,7 +49,8 @@ export async function takeConnection(
   db: Queryable,
   taken: { agentId: string; epoch: number; journalId: string; journalSeq: number; bridgeId: string },
 ): Promise<void> {
-  await db.raw(
+  await execute(
+    db,
     `update agent_connections set epoch = :epoch, journal_id = :journal_id, journal_seq = :journal_seq,
             bridge_id = :bridge_id, connected_at = now(), disconnected_at = null
      where agent_id = :agent_id`,
@@ -104,7 +109,8 @@ export async function writePresence(
   reports: readonly PresenceReport[],
 ): Promise<void> {
   if (reports.length === 0) return;
-  await db.raw(
+  await execute(
+    db,
     `with said as (
        select * from jsonb_to_recordset(cast(:rows as jsonb)) as r(
          agent_id text, epoch bigint, journal_seq bigint, running integer, draining boolean, metrics jsonb)

@@ -1,5 +1,5 @@
 /** Seals of the audit trail, and the rows they seal. What a seal hashes is decided in domain/audit. */
-import { type Queryable, query, queryOne } from './database.ts';
+import { execute, type Queryable, query, queryOne } from './database.ts';
 
 /** An audit row as text: every column in one fixed form, whatever the session's settings are. */
 export interface SealableRow {
@@ -77,16 +77,18 @@ export function listSeals(db: Queryable, afterNo: number, limit: number): Promis
 
 /** Write a seal and put these rows, in this order, under it. @throws uniqueViolation when the number is taken */
 export async function insertSeal(db: Queryable, seal: SealRow, rowIds: readonly string[]): Promise<void> {
-  await db.raw(
+  await execute(
+    db,
     `insert into audit_seals (seal_no, previous_hash, hash, row_count)
      values (:seal_no, :previous_hash, :hash, :row_count)`,
     { seal_no: seal.sealNo, previous_hash: seal.previousHash, hash: seal.hash, row_count: seal.rowCount },
   );
-  await db.raw(
+  await execute(
+    db,
     `update audit_events a set seal_no = :seal_no, seal_position = sealed.position
      from unnest(cast(:ids as bigint[])) with ordinality as sealed (id, position)
      where a.id = sealed.id`,
-    { seal_no: seal.sealNo, ids: [...rowIds] } as never,
+    { seal_no: seal.sealNo, ids: [...rowIds] },
   );
 }
 

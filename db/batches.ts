@@ -1,5 +1,5 @@
 /** Batches: commands decided together; the unit a workflow waits for. */
-import { type Queryable, query, queryOne } from './database.ts';
+import { execute, type Queryable, query, queryOne } from './database.ts';
 
 export interface BatchRow {
   id: string;
@@ -55,7 +55,8 @@ export interface NewBatchRow {
 }
 
 export async function insertBatchRow(db: Queryable, row: NewBatchRow): Promise<void> {
-  await db.raw(
+  await execute(
+    db,
     `insert into batches (id, task_id, run_no, step_no, workflow_id, digest, size, pending)
      values (:id, :task_id, :run_no, :step_no, :workflow_id, :digest, :size, :size)`,
     {
@@ -66,7 +67,7 @@ export async function insertBatchRow(db: Queryable, row: NewBatchRow): Promise<v
       workflow_id: row.workflowId,
       digest: row.digest,
       size: row.size,
-    } as never,
+    },
   );
 }
 

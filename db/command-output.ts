@@ -1,6 +1,6 @@
 /** Output bytes of commands, by stream and byte offset. Bytes are bytea: text columns hold neither NUL nor bad UTF-8. */
 import type { StreamName } from '../contracts/agent-protocol.ts';
-import { type Queryable, query } from './database.ts';
+import { execute, type Queryable, query } from './database.ts';
 
 export interface OutputChunk {
   commandId: string;
@@ -12,7 +12,8 @@ export interface OutputChunk {
 /** Store chunks. The caller holds the command rows and has checked the offsets. */
 export async function insertOutput(db: Queryable, chunks: readonly OutputChunk[]): Promise<void> {
   if (chunks.length === 0) return;
-  await db.raw(
+  await execute(
+    db,
     `insert into command_output (command_id, stream, byte_offset, bytes)
      select * from unnest(cast(:ids as uuid[]), cast(:streams as text[]), cast(:offsets as bigint[]), cast(:bytes as bytea[]))`,
     {
@@ -20,7 +21,7 @@ export async function insertOutput(db: Queryable, chunks: readonly OutputChunk[]
       streams: chunks.map((c) => c.stream),
       offsets: chunks.map((c) => c.offset),
       bytes: chunks.map((c) => c.bytes),
-    } as never,
+    },
   );
 }
 

@@ -2,7 +2,7 @@
 import type { Act, ActBinding, AgentOutcome, StreamName } from '../contracts/agent-protocol.ts';
 import { type CommandState, UNKNOWN_MARGIN_MS } from '../contracts/command-states.ts';
 import { type ActRow, actColumns, rowToAct, type StoredAct } from './acts.ts';
-import { type Queryable, query } from './database.ts';
+import { execute, type Queryable, query } from './database.ts';
 
 export interface StreamState {
   /** Bytes stored; also the next offset the server expects. */
@@ -414,7 +414,8 @@ export interface CommandChange {
 /** Write a set of changes; the rows are locked by the caller. Times are the database's. */
 export async function updateCommands(db: Queryable, changes: readonly CommandChange[]): Promise<void> {
   if (changes.length === 0) return;
-  await db.raw(
+  await execute(
+    db,
     `update commands c set
        state = r.state,
        started_at = case when r.started_now then coalesce(c.started_at, clock_timestamp()) else c.started_at end,
@@ -470,11 +471,12 @@ export async function markCancelRequested(
   reason: string,
 ): Promise<void> {
   if (commandIds.length === 0) return;
-  await db.raw(
+  await execute(
+    db,
     `update commands set cancel_requested_at = coalesce(cancel_requested_at, now()),
                          cancel_reason = coalesce(cancel_reason, :reason)
      where command_id = any(cast(:ids as uuid[]))`,
-    { ids: [...commandIds], reason } as never,
+    { ids: [...commandIds], reason },
   );
 }
 

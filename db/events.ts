@@ -33,7 +33,7 @@ export interface EventRow {
   data: Record<string, unknown>;
 }
 
-interface StoredEvent {
+export interface StoredEvent {
   id: number;
   xid: string;
   at: Date;
@@ -65,6 +65,17 @@ export const rowToEvent = (row: StoredEvent): EventRow => ({
   data: row.data,
 });
 
+/** The row as JSON with the column names. */
+export const eventRecord = (entry: EventEntry) => ({
+  type: entry.type,
+  task_id: entry.taskId ?? null,
+  command_id: entry.commandId ?? null,
+  batch_id: entry.batchId ?? null,
+  agent_id: entry.agentId ?? null,
+  owner_id: entry.ownerId ?? null,
+  data: entry.data ?? {},
+});
+
 /** Append events in the caller's transaction; returns them as stored, in order. */
 export async function insertEvents(db: Queryable, entries: readonly EventEntry[]): Promise<EventRow[]> {
   if (entries.length === 0) return [];
@@ -76,17 +87,7 @@ export async function insertEvents(db: Queryable, entries: readonly EventEntry[]
        type text, task_id uuid, command_id uuid, batch_id uuid, agent_id text, owner_id text, data jsonb)
      returning ${columns}`,
     {
-      rows: JSON.stringify(
-        entries.map((entry) => ({
-          type: entry.type,
-          task_id: entry.taskId ?? null,
-          command_id: entry.commandId ?? null,
-          batch_id: entry.batchId ?? null,
-          agent_id: entry.agentId ?? null,
-          owner_id: entry.ownerId ?? null,
-          data: entry.data ?? {},
-        })),
-      ),
+      rows: JSON.stringify(entries.map(eventRecord)),
     },
   );
   return rows.map(rowToEvent);

@@ -1,5 +1,5 @@
 /** Calls of the language model: what was asked by whom, and what it cost. */
-import { type Queryable, queryOne } from './database.ts';
+import { execute, type Queryable, queryOne } from './database.ts';
 
 export interface LlmCallEntry {
   purpose: 'propose';
@@ -16,7 +16,8 @@ export interface LlmCallEntry {
 }
 
 export async function insertLlmCall(db: Queryable, entry: LlmCallEntry): Promise<void> {
-  await db.raw(
+  await execute(
+    db,
     `insert into llm_calls (purpose, task_id, principal_id, model, mock, input_tokens, output_tokens, cost_usd, outcome)
      values (:purpose, :task_id, :principal_id, :model, :mock, :input_tokens, :output_tokens, :cost_usd, :outcome)`,
     {
@@ -29,7 +30,7 @@ export async function insertLlmCall(db: Queryable, entry: LlmCallEntry): Promise
       output_tokens: entry.outputTokens,
       cost_usd: entry.costUsd,
       outcome: entry.outcome,
-    } as never,
+    },
   );
 }
 

@@ -1,5 +1,5 @@
 /** What Temporal must still hear. Written with the row it speaks of; deleted when delivered. */
-import { type Queryable, query } from './database.ts';
+import { execute, type Queryable, query } from './database.ts';
 
 export type OutboxKind = 'start_task' | 'signal' | 'start_delivery';
 
@@ -16,7 +16,7 @@ export interface OutboxRow extends OutboxEntry {
   createdAt: Date;
 }
 
-interface StoredOutbox {
+export interface StoredOutbox {
   id: number;
   workflow_id: string;
   kind: OutboxKind;
@@ -27,13 +27,20 @@ interface StoredOutbox {
 
 const columns = 'id, workflow_id, kind, payload, attempts, created_at';
 
-const rowToOutbox = (row: StoredOutbox): OutboxRow => ({
+export const rowToOutbox = (row: StoredOutbox): OutboxRow => ({
   id: row.id,
   workflowId: row.workflow_id,
   kind: row.kind,
   payload: row.payload,
   attempts: row.attempts,
   createdAt: row.created_at,
+});
+
+/** The row as JSON with the column names. */
+export const outboxRecord = (entry: OutboxEntry) => ({
+  workflow_id: entry.workflowId,
+  kind: entry.kind,
+  payload: entry.payload,
 });
 
 export async function insertOutbox(db: Queryable, entries: readonly OutboxEntry[]): Promise<OutboxRow[]> {
@@ -45,9 +52,7 @@ export async function insertOutbox(db: Queryable, entries: readonly OutboxEntry[
      from jsonb_to_recordset(cast(:rows as jsonb)) as r(workflow_id text, kind text, payload jsonb)
      returning ${columns}`,
     {
-      rows: JSON.stringify(
-        entries.map((entry) => ({ workflow_id: entry.workflowId, kind: entry.kind, payload: entry.payload })),
-      ),
+      rows: JSON.stringify(entries.map(outboxRecord)),
     },
   );
   return rows.map(rowToOutbox);
@@ -81,7 +86,7 @@ export async function listDueOutbox(db: Queryable, limit: number): Promise<Outbo
 
 export async function deleteOutbox(db: Queryable, ids: readonly number[]): Promise<void> {
   if (ids.length === 0) return;
-  await db.raw('delete from outbox where id = any(cast(:ids as bigint[]))', { ids: [...ids] } as never);
+  await execute(db, 'delete from outbox where id = any(cast(:ids as bigint[]))', { ids: [...ids] });
 }
 
 /** Note a failed attempt; the next one comes after `retryAfterMs`. */
@@ -91,7 +96,8 @@ export async function postponeOutbox(
   error: string,
   retryAfterMs: number,
 ): Promise<void> {
-  await db.raw(
+  await execute(
+    db,
     `update outbox set attempts = attempts + 1, last_error = :error,
             next_attempt_at = now() + make_interval(secs => :seconds)
      where id = :id`,

@@ -2,7 +2,7 @@
 import type { Act, ActBinding } from '../contracts/act.ts';
 import type { RiskLabel, StepDecision } from '../contracts/tasks.ts';
 import { actColumns, rowToAct, type StoredAct } from './acts.ts';
-import { type Queryable, query, queryOne } from './database.ts';
+import { execute, type Queryable, query, queryOne } from './database.ts';
 
 export interface StepRow {
   taskId: string;
@@ -133,7 +133,8 @@ export async function insertStep(db: Queryable, step: NewStep): Promise<void> {
   const bindings = Object.fromEntries(
     properties.map((property) => [`v_${columnOf[property]}`, step[property]]),
   );
-  await db.raw(
+  await execute(
+    db,
     `insert into steps (${properties.map((property) => columnOf[property]).join(', ')})
      values (${properties.map((property) => `:v_${columnOf[property]}`).join(', ')})`,
     bindings as never,
@@ -195,7 +196,8 @@ export async function setStepBatch(
   key: { taskId: string; runNo: number; stepNo: number },
   batchId: string,
 ): Promise<void> {
-  await db.raw(
+  await execute(
+    db,
     'update steps set batch_id = :batch_id where task_id = :task_id and run_no = :run_no and step_no = :step_no',
     { batch_id: batchId, task_id: key.taskId, run_no: key.runNo, step_no: key.stepNo },
   );

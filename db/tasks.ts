@@ -1,6 +1,6 @@
 /** Tasks: one row each, the truth about where it stands. */
 import type { TaskEnd, TaskKind, TaskMode, TaskResult, TaskState, TaskTarget } from '../contracts/tasks.ts';
-import { type Queryable, query, queryOne } from './database.ts';
+import { execute, type Queryable, query, queryOne } from './database.ts';
 
 export interface TaskRow {
   id: string;
@@ -280,14 +280,14 @@ export async function takeIdleTasks(db: Queryable, idleMs: number, limit: number
 }
 
 export async function setNamespaceId(db: Queryable, id: string, namespaceId: string): Promise<void> {
-  await db.raw('update tasks set namespace_id = :namespace_id where id = :id', {
+  await execute(db, 'update tasks set namespace_id = :namespace_id where id = :id', {
     id,
     namespace_id: namespaceId,
   });
 }
 
 export async function markTaskDeleted(db: Queryable, id: string): Promise<void> {
-  await db.raw('update tasks set deleted_at = now(), updated_at = now(), rev = rev + 1 where id = :id', {
+  await execute(db, 'update tasks set deleted_at = now(), updated_at = now(), rev = rev + 1 where id = :id', {
     id,
   });
 }

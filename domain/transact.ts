@@ -8,8 +8,9 @@ import type { EventType } from '../contracts/events.ts';
 import type { WorkflowSignal } from '../contracts/workflow-io.ts';
 import { type AuditEntry, insertAuditEvents } from '../db/audit-events.ts';
 import type { Trx } from '../db/database.ts';
-import { type EventEntry, insertEvents } from '../db/events.ts';
-import { insertOutbox, type OutboxEntry } from '../db/outbox.ts';
+import type { EventEntry } from '../db/events.ts';
+import type { OutboxEntry } from '../db/outbox.ts';
+import { insertUnitRows } from '../db/unit-rows.ts';
 import type { Actor, DomainDeps } from './deps.ts';
 
 export interface Unit {
@@ -52,16 +53,14 @@ export async function transact<T>(deps: DomainDeps, work: (unit: Unit) => Promis
       wakeAgents: (ids) => ids.forEach((id) => void agents.add(id)),
       afterCommit: (effect) => effects.push(effect),
     });
-    await insertAuditEvents(trx, audits);
-    const eventRows = await insertEvents(trx, events);
-    const outboxRows = await insertOutbox(trx, outbox);
-    return { value, eventRows, outboxRows };
+    const written = await insertUnitRows(trx, { audits, events, outbox });
+    return { value, ...written };
   });
 
   for (const effect of effects) effect();
-  if (committed.eventRows.length > 0) deps.announce.events(committed.eventRows);
+  if (committed.events.length > 0) deps.announce.events(committed.events);
   if (agents.size > 0) deps.announce.agents([...agents]);
-  if (committed.outboxRows.length > 0) deps.announce.outbox(committed.outboxRows);
+  if (committed.outbox.length > 0) deps.announce.outbox(committed.outbox);
   return committed.value;
 }
 

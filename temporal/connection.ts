@@ -44,6 +44,8 @@ export function createTemporalClient(options: TemporalOptions & { log: Log }): T
   const connection = Connection.lazy({
     address,
     tls,
+    // No retries inside the SDK: the outbox retries by itself, and a retry timer that outlives `close` throws past us.
+    interceptors: [],
     ...(apiKey === undefined ? {} : { apiKey }),
     channelArgs: {
       'grpc.initial_reconnect_backoff_ms': MIN_RECONNECT_MS,

@@ -42,7 +42,7 @@ export function createSessionWatch(deps: Pick<DomainDeps, 'db' | 'log'> & { hub:
     while (again) {
       again = false;
       // While the database is away nothing happens that could be shown: keep what is open.
-      await checkOnce().catch((err) => deps.log.warn({ event: 'session_check_failed', err }));
+      require_log('begin ' + watched.size); await checkOnce().catch((err) => require_log('err ' + err) as never || deps.log.warn({ event: 'session_check_failed', err }));
     }
     isChecking = false;
   };
@@ -60,7 +60,7 @@ export function createSessionWatch(deps: Pick<DomainDeps, 'db' | 'log'> & { hub:
   };
 
   const start = (viewer: Watched): void => {
-    watched.add(viewer);
+    watched.add(viewer); require_log('start ' + watched.size + ' ' + (timer !== undefined));
     if (timer !== undefined) return;
     timer = setInterval(check, CHECK_INTERVAL_MS);
     unsubscribe = deps.hub.subscribe(({ row }) => {
@@ -70,7 +70,7 @@ export function createSessionWatch(deps: Pick<DomainDeps, 'db' | 'log'> & { hub:
 
   /** True when it was watched until now. */
   const stop = (viewer: Watched): boolean => {
-    const wasWatched = watched.delete(viewer);
+    const wasWatched = watched.delete(viewer); require_log('stop ' + watched.size + wasWatched);
     if (watched.size === 0) {
       clearInterval(timer);
       timer = undefined;

@@ -26,6 +26,8 @@ export interface ScriptedAgent {
   /** Stop or go on reading. */
   pause(): void;
   resume(): void;
+  /** Called with every further frame as it is read. */
+  onFrame(listener: (frame: ServerFrame) => void): void;
   /** The next frame of this type that fits and was not taken yet; waits for it. */
   take<T extends ServerFrame['type']>(type: T, fits?: (frame: FrameOf<T>) => boolean): Promise<FrameOf<T>>;
   /** Resolves with the close code. */
@@ -55,10 +57,13 @@ export async function connectScriptedAgent(options: ScriptedAgentOptions): Promi
     perMessageDeflate: false,
   });
   const frames: ServerFrame[] = [];
+  const listeners: ((frame: ServerFrame) => void)[] = [];
   const taken = new Set<ServerFrame>();
   let wake: () => void = () => {};
   ws.on('message', (data) => {
-    frames.push(JSON.parse(data.toString()) as ServerFrame);
+    const frame = JSON.parse(data.toString()) as ServerFrame;
+    frames.push(frame);
+    for (const listener of listeners) listener(frame);
     wake();
   });
   const closed = new Promise<number>((resolve) => {
@@ -95,6 +100,7 @@ export async function connectScriptedAgent(options: ScriptedAgentOptions): Promi
         defaultShell: 'sh',
         ...options.hello,
       }),
+    onFrame: (listener) => void listeners.push(listener),
     sendText: (text) => ws.send(text),
     sendBinary: (bytes) => ws.send(bytes),
     readyState: () => ws.readyState,

@@ -1,0 +1,74 @@
+/** The audit rows, events and outbox rows of one unit of work, in one statement: every unit ends with it. */
+import { type AuditEntry, auditRecord, insertAuditEvents } from './audit-events.ts';
+import { type Queryable, queryOne } from './database.ts';
+import {
+  type EventEntry,
+  type EventRow,
+  eventRecord,
+  insertEvents,
+  rowToEvent,
+  type StoredEvent,
+} from './events.ts';
+import {
+  insertOutbox,
+  type OutboxEntry,
+  type OutboxRow,
+  outboxRecord,
+  rowToOutbox,
+  type StoredOutbox,
+} from './outbox.ts';
+
+export interface UnitRows {
+  audits: readonly AuditEntry[];
+  events: readonly EventEntry[];
+  outbox: readonly OutboxEntry[];
+}
+
+/** Write them in the caller's transaction; returns the events and outbox rows as stored, in order. */
+export async function insertUnitRows(
+  db: Queryable,
+  rows: UnitRows,
+): Promise<{ events: EventRow[]; outbox: OutboxRow[] }> {
+  const kinds = [rows.audits, rows.events, rows.outbox].filter((list) => list.length > 0).length;
+  if (kinds < 2) {
+    await insertAuditEvents(db, rows.audits);
+    return { events: await insertEvents(db, rows.events), outbox: await insertOutbox(db, rows.outbox) };
+  }
+  const row = await queryOne<{ events: StoredJson<StoredEvent>[]; outbox: StoredJson<StoredOutbox>[] }>(
+    db,
+    `with audited as (
+       insert into audit_events (principal_kind, principal_id, principal_name, session_id, address, request_id,
+                                 action, target_kind, target_id, outcome, details)
+       select principal_kind, principal_id, principal_name, session_id, address, request_id,
+              action, target_kind, target_id, outcome, details
+       from jsonb_to_recordset(cast(:audits as jsonb)) as r(
+         principal_kind text, principal_id text, principal_name text, session_id uuid, address text, request_id text,
+         action text, target_kind text, target_id text, outcome text, details jsonb)
+     ), emitted as (
+       insert into events (type, task_id, command_id, batch_id, agent_id, owner_id, data)
+       select type, task_id, command_id, batch_id, agent_id, owner_id, data
+       from jsonb_to_recordset(cast(:events as jsonb)) as r(
+         type text, task_id uuid, command_id uuid, batch_id uuid, agent_id text, owner_id text, data jsonb)
+       returning id, cast(xid as text) as xid, at, type, task_id, command_id, batch_id, agent_id, owner_id, data
+     ), rung as (
+       insert into outbox (workflow_id, kind, payload)
+       select workflow_id, kind, payload
+       from jsonb_to_recordset(cast(:outbox as jsonb)) as r(workflow_id text, kind text, payload jsonb)
+       returning id, workflow_id, kind, payload, attempts, created_at
+     )
+     select (select coalesce(jsonb_agg(to_jsonb(emitted) order by id), '[]') from emitted) as events,
+            (select coalesce(jsonb_agg(to_jsonb(rung) order by id), '[]') from rung) as outbox`,
+    {
+      audits: JSON.stringify(rows.audits.map(auditRecord)),
+      events: JSON.stringify(rows.events.map(eventRecord)),
+      outbox: JSON.stringify(rows.outbox.map(outboxRecord)),
+    },
+  );
+  return {
+    events: (row?.events ?? []).map((event) => rowToEvent({ ...event, at: new Date(event.at) })),
+    outbox: (row?.outbox ?? []).map((one) => rowToOutbox({ ...one, created_at: new Date(one.created_at) })),
+  };
+}
+
+/** A row that came back inside JSON: its times are text. */
+type StoredJson<Row> = { [Name in keyof Row]: Row[Name] extends Date ? string : Row[Name] };
