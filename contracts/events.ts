@@ -25,6 +25,7 @@ export const eventTypes = [
   'command.finished',
   'command.resolved',
   'command.cancel_requested',
+  'batch.finished',
   'agent.enrolled',
   'agent.connected',
   'agent.disconnected',
@@ -53,7 +54,7 @@ export type EventView = z.infer<typeof eventSchema>;
 
 /** NOTIFY channels. Payloads are ids only and only an edge: every listener also polls. */
 export const channels = {
-  /** Rows were added to `events`. Payload empty. */
+  /** Rows were added to `events`. Payload: id of the process that added them, which knows already; empty from others. */
   events: 'steelthread_events',
   /** Commands wait for, or a cancel concerns, these agents. Payload: comma-separated agent ids, or `*`. */
   agents: 'steelthread_agents',

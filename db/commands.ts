@@ -1,7 +1,9 @@
 /** The command ledger's rows. Every change of state goes through the functions here and the edge table. */
+import { actSchema } from '../contracts/act.ts';
 import type { Act, ActBinding, AgentOutcome, StreamName } from '../contracts/agent-protocol.ts';
 import { type CommandState, UNKNOWN_MARGIN_MS } from '../contracts/command-states.ts';
 import { type ActRow, actColumns, rowToAct, type StoredAct } from './acts.ts';
+import { type BatchRow, batchColumns, rowToBatch, type StoredBatch } from './batches.ts';
 import { execute, type Queryable, query } from './database.ts';
 
 export interface StreamState {
@@ -189,34 +191,44 @@ export interface NewCommand {
   agentId: string;
 }
 
-export interface NewCommands {
+/** A batch to be inserted: its act, its row and its commands. */
+export interface NewBatchRows {
   batchId: string;
-  digest: string;
+  act: ActRow;
   taskId: string | null;
   runNo: number | null;
   stepNo: number | null;
+  /** Workflow that hears `batchFinished`, or null for ad-hoc work. */
+  workflowId: string | null;
   attempt: number;
   creator: { kind: string; id: string; name: string };
   ownerId: string;
-  timeoutMs: number;
-  outputCapBytes: number;
-  expiryMs: number;
   commands: readonly NewCommand[];
   /** Sockets of this process: commands for them are inserted as `sent`, holding the connection row at that epoch. */
   local: ReadonlyMap<string, number>;
 }
 
 /**
- * Insert the commands of a batch: `sent` where the agent's socket is right here at the given epoch, else `queued`.
+ * Insert act, batch and commands in one statement: a command is `sent` where the agent's socket is right here at the
+ * given epoch, else `queued`.
  * @returns what was inserted. An id that exists already is left out: the caller compares.
  */
-export async function insertCommands(
+export async function insertBatchRows(
   db: Queryable,
-  input: NewCommands,
+  input: NewBatchRows,
 ): Promise<{ commandId: string; agentId: string; state: 'queued' | 'sent' }[]> {
+  const { act, binding, digest } = input.act;
   const rows = await query<{ command_id: string; agent_id: string; state: 'queued' | 'sent' }>(
     db,
-    `with wanted as (
+    `with kept as (
+       insert into acts (digest, act, task_run, step_no, proposal_id)
+       values (:digest, cast(:act as jsonb), :task_run, :act_step_no, :proposal_id)
+       on conflict (digest) do nothing
+     ), batch as (
+       insert into batches (id, task_id, run_no, step_no, workflow_id, digest, size, pending)
+       values (cast(:batch_id as uuid), cast(:task_id as uuid), cast(:run_no as integer), cast(:step_no as integer),
+               :workflow_id, :digest, cast(:size as integer), cast(:size as integer))
+     ), wanted as (
        select command_id, agent_id from jsonb_to_recordset(cast(:commands as jsonb)) as w(command_id uuid, agent_id text)
      ), here as (
        select c.agent_id, c.epoch, c.journal_id
@@ -228,32 +240,39 @@ export async function insertCommands(
      insert into commands as c (command_id, batch_id, agent_id, digest, task_id, run_no, step_no, attempt, state,
                            creator_kind, creator_id, creator_name, owner_id, timeout_ms, output_cap_bytes, expires_at,
                            sent_at, sent_epoch, sent_journal_id, overdue_at)
-     select w.command_id, :batch_id, w.agent_id, :digest, :task_id, :run_no, :step_no, :attempt,
+     select w.command_id, cast(:batch_id as uuid), w.agent_id, :digest, cast(:task_id as uuid),
+            cast(:run_no as integer), cast(:step_no as integer), cast(:attempt as integer),
             case when h.agent_id is null then 'queued' else 'sent' end,
-            :creator_kind, :creator_id, :creator_name, :owner_id, :timeout_ms, :output_cap_bytes,
-            now() + make_interval(secs => :expiry_seconds),
+            :creator_kind, :creator_id, :creator_name, :owner_id, cast(:timeout_ms as bigint),
+            cast(:output_cap_bytes as bigint), now() + make_interval(secs => :expiry_seconds),
             case when h.agent_id is null then null else now() end, h.epoch, h.journal_id,
             case when h.agent_id is null then null else now() + make_interval(secs => :overdue_seconds) end
      from wanted w left join here h on h.agent_id = w.agent_id
      on conflict (command_id) do nothing
      returning c.command_id, c.agent_id, c.state`,
     {
-      commands: JSON.stringify(input.commands.map((c) => ({ command_id: c.commandId, agent_id: c.agentId }))),
-      local: JSON.stringify([...input.local].map(([agentId, epoch]) => ({ agent_id: agentId, epoch }))),
+      digest,
+      act: JSON.stringify(act),
+      task_run: binding.taskRun,
+      act_step_no: binding.step,
+      proposal_id: binding.proposalId,
       batch_id: input.batchId,
-      digest: input.digest,
       task_id: input.taskId,
       run_no: input.runNo,
       step_no: input.stepNo,
+      workflow_id: input.workflowId,
+      size: input.commands.length,
+      commands: JSON.stringify(input.commands.map((c) => ({ command_id: c.commandId, agent_id: c.agentId }))),
+      local: JSON.stringify([...input.local].map(([agentId, epoch]) => ({ agent_id: agentId, epoch }))),
       attempt: input.attempt,
       creator_kind: input.creator.kind,
       creator_id: input.creator.id,
       creator_name: input.creator.name,
       owner_id: input.ownerId,
-      timeout_ms: input.timeoutMs,
-      output_cap_bytes: input.outputCapBytes,
-      expiry_seconds: input.expiryMs / 1000,
-      overdue_seconds: (input.expiryMs + UNKNOWN_MARGIN_MS) / 1000,
+      timeout_ms: act.timeoutMs,
+      output_cap_bytes: act.outputCapBytes,
+      expiry_seconds: act.expiryMs / 1000,
+      overdue_seconds: (act.expiryMs + UNKNOWN_MARGIN_MS) / 1000,
     },
   );
   return rows.map((row) => ({ commandId: row.command_id, agentId: row.agent_id, state: row.state }));
@@ -264,15 +283,40 @@ export async function findCommand(db: Queryable, commandId: string): Promise<Com
 }
 
 export async function findCommands(db: Queryable, commandIds: readonly string[]): Promise<CommandWithAct[]> {
+  return (await selectCommands(db, commandIds)).map(rowToCommandWithAct);
+}
+
+async function selectCommands(
+  db: Queryable,
+  commandIds: readonly string[],
+): Promise<(StoredCommand & StoredAct)[]> {
   if (commandIds.length === 0) return [];
-  const rows = await query<StoredCommand & StoredAct>(
+  return query<StoredCommand & StoredAct>(
     db,
     `select ${columns}, ${actColumns}, t.public_id as task_public_id
      from commands c join acts a on a.digest = c.digest left join tasks t on t.id = c.task_id
      where c.command_id = any(cast(:ids as uuid[])) order by c.created_at, c.command_id`,
     { ids: [...commandIds] },
   );
-  return rows.map(rowToCommandWithAct);
+}
+
+export interface ReadableCommands {
+  commands: CommandWithAct[];
+  /** Commands whose stored act is no act to this version: tampered with, or written by a newer one. */
+  unreadable: { commandId: string; agentId: string }[];
+}
+
+/** As `findCommands`, but one act that cannot be read does not keep the others from being found. */
+export async function findReadableCommands(
+  db: Queryable,
+  commandIds: readonly string[],
+): Promise<ReadableCommands> {
+  const found: ReadableCommands = { commands: [], unreadable: [] };
+  for (const row of await selectCommands(db, commandIds)) {
+    if (actSchema.safeParse(row.act).success) found.commands.push(rowToCommandWithAct(row));
+    else found.unreadable.push({ commandId: row.command_id, agentId: row.agent_id });
+  }
+  return found;
 }
 
 export async function listBatchCommands(db: Queryable, batchId: string): Promise<CommandWithAct[]> {
@@ -411,12 +455,21 @@ export interface CommandChange {
   stderr: StreamState;
 }
 
-/** Write a set of changes; the rows are locked by the caller. Times are the database's. */
-export async function updateCommands(db: Queryable, changes: readonly CommandChange[]): Promise<void> {
-  if (changes.length === 0) return;
-  await execute(
+/**
+ * Write a set of changes of commands that the caller has locked, and lower the counters of their batches by the
+ * commands that became final now (`finished`: batch id → how many), locking batches in id order. Times are the database's.
+ * @returns the batches whose counter fell, as they are now
+ */
+export async function writeChanges(
+  db: Queryable,
+  changes: readonly CommandChange[],
+  finished: ReadonlyMap<string, number>,
+): Promise<BatchRow[]> {
+  if (changes.length === 0) return [];
+  const rows = await query<StoredBatch>(
     db,
-    `update commands c set
+    `with changed as (
+     update commands c set
        state = r.state,
        started_at = case when r.started_now then coalesce(c.started_at, clock_timestamp()) else c.started_at end,
        overdue_at = case when r.started_now
@@ -436,8 +489,20 @@ export async function updateCommands(db: Queryable, changes: readonly CommandCha
        exit_code bigint, signal text, reason text, duration_ms bigint,
        stdout_bytes bigint, stdout_total_bytes bigint, stdout_sha256 text, stdout_truncated boolean,
        stderr_bytes bigint, stderr_total_bytes bigint, stderr_sha256 text, stderr_truncated boolean)
-     where c.command_id = r.command_id`,
+     where c.command_id = r.command_id
+     ), fallen as (
+       select id, by from jsonb_to_recordset(cast(:finished as jsonb)) as f(id uuid, by integer)
+     ), locked as (
+       select b.id from batches b join fallen using (id) order by b.id for update of b
+     )
+     update batches b
+     set pending = b.pending - fallen.by,
+         finished_at = case when b.pending - fallen.by = 0 then now() else b.finished_at end
+     from fallen join locked using (id)
+     where b.id = fallen.id
+     returning ${batchColumns('b')}`,
     {
+      finished: JSON.stringify([...finished].map(([id, by]) => ({ id, by }))),
       margin_ms: UNKNOWN_MARGIN_MS,
       rows: JSON.stringify(
         changes.map((change) => ({
@@ -462,6 +527,7 @@ export async function updateCommands(db: Queryable, changes: readonly CommandCha
       ),
     },
   );
+  return rows.map(rowToBatch);
 }
 
 /** Note that a cancel was asked for; the agents are told by their bridge until the commands are final. */
@@ -496,8 +562,8 @@ export async function claimQueuedCommands(
   db: Queryable,
   sockets: readonly Socket[],
   only?: string,
-): Promise<CommandWithAct[]> {
-  if (sockets.length === 0) return [];
+): Promise<ReadableCommands> {
+  if (sockets.length === 0) return { commands: [], unreadable: [] };
   const claimed = await query<{ command_id: string }>(
     db,
     `with here as (
@@ -526,7 +592,7 @@ export async function claimQueuedCommands(
       margin_seconds: UNKNOWN_MARGIN_MS / 1000,
     },
   );
-  return findCommands(
+  return findReadableCommands(
     db,
     claimed.map((row) => row.command_id),
   );

@@ -156,15 +156,22 @@ export async function startDevelopment(options: DevelopmentOptions): Promise<Dev
         onProblem: (line, record) => options.onProblem(name, line, record),
       });
       logs.set(name, programLog);
-      await supervisor.start({
-        name,
-        ...programCommand(name),
-        env: given.env,
-        ready: { line: new RegExp(`"event":"${readyEvent}"`) },
-        readyTimeoutMs: READY_TIMEOUT_MS,
-        stopTimeoutMs: STOP_TIMEOUT_MS,
-        onLine: programLog.onLine,
-      });
+      try {
+        await supervisor.start({
+          name,
+          ...programCommand(name),
+          env: given.env,
+          ready: { line: new RegExp(`"event":"${readyEvent}"`) },
+          readyTimeoutMs: READY_TIMEOUT_MS,
+          stopTimeoutMs: STOP_TIMEOUT_MS,
+          onLine: programLog.onLine,
+        });
+      } catch (error) {
+        const what = withoutTail(error instanceof Error ? error.message : String(error));
+        throw new Error(`${what}. It said last (${programLog.file}):\n${programLog.tail()}`, {
+          cause: error,
+        });
+      }
     };
 
     await startProgram('api', 'api_ready', {
@@ -241,8 +248,14 @@ function inSentences(log: StackLog): StackLog {
       if (fields.event === 'program_stopped') message ??= `${fields.program} stopped`;
       log.info(fields, message);
     },
-    warn: (fields, message) => log.warn(fields, message),
+    // What it said last was shown as it came, or is in its log.
+    warn: (fields, message) => log.warn(fields, message === undefined ? undefined : withoutTail(message)),
   };
+}
+
+/** The raw lines below the first hold JSON, and once a password. */
+function withoutTail(message: string): string {
+  return message.split('\n')[0] ?? '';
 }
 
 function renderTails(logs: Map<ProgramName, ProgramLog>): string {

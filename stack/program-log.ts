@@ -2,6 +2,7 @@
 import { closeSync, existsSync, mkdirSync, openSync, renameSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { z } from 'zod';
+import { formatPretty } from '../log.ts';
 
 const TAIL_LINES = 20;
 
@@ -13,7 +14,7 @@ export interface ProgramLog {
   readonly file: string;
   /** To be called with each line of output. */
   onLine(line: string): void;
-  /** The newest lines. */
+  /** The newest lines, as people read them. */
   tail(): string;
   close(): void;
 }
@@ -51,7 +52,7 @@ export function openProgramLog({ file, onRecord, onProblem }: ProgramLogOptions)
       if (newest.length > TAIL_LINES) newest.shift();
       if (record === null || problemLevels.has(record.level ?? '')) onProblem?.(line, record);
     },
-    tail: () => newest.join('\n'),
+    tail: () => newest.map((line) => formatPretty(line).trimEnd()).join('\n'),
     close() {
       if (!isClosed) closeSync(fd);
       isClosed = true;

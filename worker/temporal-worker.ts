@@ -18,6 +18,11 @@ const WORKFLOW_POLLS = 4;
 const ACTIVITY_POLLS = 4;
 /** Workflows kept in memory between their tasks (sticky). One takes some tens of kilobytes with shared V8 contexts. */
 const MAX_CACHED_WORKFLOWS = 1_000;
+/**
+ * A workflow task that the process with the workflow in memory does not take within this time goes to any other one:
+ * how long the tasks of a worker that was killed stand still, milliseconds. The SDK's default is twice that.
+ */
+const STICKY_TIMEOUT_MS = 5_000;
 /** Activities may finish this long after a stop was asked for; then they are canceled. */
 export const SHUTDOWN_GRACE_MS = 10_000;
 /** What does not react to the cancel is left behind after this long in all; Temporal retries it elsewhere. */
@@ -101,6 +106,7 @@ function createWorker(
     maxConcurrentWorkflowTaskPolls: WORKFLOW_POLLS,
     maxConcurrentActivityTaskPolls: ACTIVITY_POLLS,
     maxCachedWorkflows: MAX_CACHED_WORKFLOWS,
+    stickyQueueScheduleToStartTimeout: STICKY_TIMEOUT_MS,
     shutdownGraceTime: SHUTDOWN_GRACE_MS,
     shutdownForceTime: SHUTDOWN_FORCE_MS,
   });

@@ -1,4 +1,8 @@
-import { appendFileSync } from 'node:fs'; const require_log = (s: string) => appendFileSync('/tmp/watch.log', new Date().toISOString() + ' ' + s + '\n');
+import { appendFileSync } from 'node:fs';
+
+const require_log = (s: string) =>
+  appendFileSync('/tmp/watch.log', new Date().toISOString() + ' ' + s + '\n');
+
 /** Open streams and sockets outlive the check at their start: their sessions are looked at again (promise P8). */
 import type { Principal } from '../../contracts/principal.ts';
 import type { DomainDeps } from '../../domain/deps.ts';
@@ -42,7 +46,11 @@ export function createSessionWatch(deps: Pick<DomainDeps, 'db' | 'log'> & { hub:
     while (again) {
       again = false;
       // While the database is away nothing happens that could be shown: keep what is open.
-      require_log('begin ' + watched.size); await checkOnce().catch((err) => require_log('err ' + err) as never || deps.log.warn({ event: 'session_check_failed', err }));
+      require_log('begin ' + watched.size);
+      await checkOnce().catch(
+        (err) =>
+          (require_log('err ' + err) as never) || deps.log.warn({ event: 'session_check_failed', err }),
+      );
     }
     isChecking = false;
   };
@@ -60,7 +68,8 @@ export function createSessionWatch(deps: Pick<DomainDeps, 'db' | 'log'> & { hub:
   };
 
   const start = (viewer: Watched): void => {
-    watched.add(viewer); require_log('start ' + watched.size + ' ' + (timer !== undefined));
+    watched.add(viewer);
+    require_log('start ' + watched.size + ' ' + (timer !== undefined));
     if (timer !== undefined) return;
     timer = setInterval(check, CHECK_INTERVAL_MS);
     unsubscribe = deps.hub.subscribe(({ row }) => {
@@ -70,7 +79,8 @@ export function createSessionWatch(deps: Pick<DomainDeps, 'db' | 'log'> & { hub:
 
   /** True when it was watched until now. */
   const stop = (viewer: Watched): boolean => {
-    const wasWatched = watched.delete(viewer); require_log('stop ' + watched.size + wasWatched);
+    const wasWatched = watched.delete(viewer);
+    require_log('stop ' + watched.size + wasWatched);
     if (watched.size === 0) {
       clearInterval(timer);
       timer = undefined;

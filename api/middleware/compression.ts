@@ -1,7 +1,8 @@
 import compress from 'koa-compress';
 import type { AppMiddleware } from '../context.ts';
 
-const MIN_COMPRESSED_BYTES = 1024;
+/** Below, the compressor costs an answer more time than the bytes it saves. */
+const MIN_COMPRESSED_BYTES = 16 * 1024;
 
 /** Compresses larger answers; event streams never, they would wait in the compressor. */
 export function compression(): AppMiddleware {

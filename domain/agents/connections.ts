@@ -9,8 +9,9 @@
 import type { Hello } from '../../contracts/agent-protocol.ts';
 import { problem } from '../../contracts/errors.ts';
 import { lockConnection, releaseConnection, takeConnection } from '../../db/agent-connections.ts';
-import { type CommandWithAct, findCommands, lockOpenCommands } from '../../db/commands.ts';
+import { type CommandWithAct, findReadableCommands, lockOpenCommands } from '../../db/commands.ts';
 import { queryOne } from '../../db/database.ts';
+import { logUnreadable } from '../commands/claim.ts';
 import { serverEnd, settleCommands } from '../commands/settle.ts';
 import type { DomainDeps } from '../deps.ts';
 import { transact, type Unit } from '../transact.ts';
@@ -55,10 +56,11 @@ export async function connectAgent(
     });
     // Another bridge may hold the older socket.
     unit.wakeAgents([hello.agentId]);
-    const reoffer = await findCommands(
+    const { commands: reoffer, unreadable } = await findReadableCommands(
       unit.trx,
       ours.map((row) => row.commandId),
     );
+    logUnreadable(deps, unreadable);
     return { epoch, resetJournal: rolledBack, reoffer };
   });
 }

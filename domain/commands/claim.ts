@@ -5,6 +5,7 @@ import {
   type CommandWithAct,
   claimQueuedCommands,
   listCancelRequests,
+  type ReadableCommands,
   type Socket,
 } from '../../db/commands.ts';
 import type { DomainDeps } from '../deps.ts';
@@ -18,8 +19,9 @@ export async function claimQueued(
 ): Promise<CommandWithAct[]> {
   if (sockets.length === 0) return [];
   return transact(deps, async (unit) => {
-    const claimed = await claimQueuedCommands(unit.trx, sockets, only);
-    for (const row of claimed) {
+    const { commands, unreadable } = await claimQueuedCommands(unit.trx, sockets, only);
+    logUnreadable(deps, unreadable);
+    for (const row of commands) {
       unit.emit('command.sent', {
         commandId: row.commandId,
         batchId: row.batchId,
@@ -29,8 +31,13 @@ export async function claimQueued(
         data: { step: row.stepNo },
       });
     }
-    return claimed;
+    return commands;
   });
+}
+
+/** They stay `sent` and end as `unknown`: what cannot be checked against its digest is not sent (promise P5). */
+export function logUnreadable(deps: DomainDeps, unreadable: ReadableCommands['unreadable']): void {
+  for (const command of unreadable) deps.log.error({ event: 'act_unreadable', ...command });
 }
 
 /** Commands out on these agents for which a cancel was asked. */

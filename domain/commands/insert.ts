@@ -3,9 +3,7 @@ import { v5 as uuidv5, v7 as uuidv7 } from 'uuid';
 import { type Act, type ActBinding, actDigest } from '../../contracts/act.ts';
 import { problem } from '../../contracts/errors.ts';
 import { deliverWorkflowId } from '../../contracts/workflow-io.ts';
-import { insertAct } from '../../db/acts.ts';
-import { insertBatchRow } from '../../db/batches.ts';
-import { findCommand, insertCommands } from '../../db/commands.ts';
+import { findCommand, insertBatchRows } from '../../db/commands.ts';
 import type { Actor, DispatchOrder, DomainDeps } from '../deps.ts';
 import type { Unit } from '../transact.ts';
 import type { BatchAgent } from './agents.ts';
@@ -58,33 +56,20 @@ export async function insertBatch(
   }
   const batchId = input.batchId ?? uuidv7();
   const attempt = 1;
-  const taskId = input.step?.taskId ?? null;
-  await insertAct(unit.trx, { digest, act: input.act, binding: input.binding });
-  await insertBatchRow(unit.trx, {
-    id: batchId,
-    taskId,
-    runNo: input.step?.runNo ?? null,
-    stepNo: input.step?.step ?? null,
-    workflowId: input.step?.workflowId ?? null,
-    digest,
-    size: input.agents.length,
-  });
   const websocketAgents = input.agents
     .filter((agent) => agent.delivery === 'websocket')
     .map((agent) => agent.id);
   const local = deps.sockets?.epochsOf(websocketAgents) ?? new Map<string, number>();
-  const inserted = await insertCommands(unit.trx, {
+  const inserted = await insertBatchRows(unit.trx, {
     batchId,
-    digest,
-    taskId,
+    act: { digest, act: input.act, binding: input.binding },
+    taskId: input.step?.taskId ?? null,
     runNo: input.step?.runNo ?? null,
     stepNo: input.step?.step ?? null,
+    workflowId: input.step?.workflowId ?? null,
     attempt,
     creator: { kind: actor.principal.kind, id: actor.principal.id, name: actor.principal.name },
     ownerId: input.ownerId,
-    timeoutMs: input.act.timeoutMs,
-    outputCapBytes: input.act.outputCapBytes,
-    expiryMs: input.act.expiryMs,
     local,
     commands: input.agents.map((agent) => ({
       agentId: agent.id,

@@ -47,8 +47,15 @@ export async function getBatchRow(
 
 /** A batch with its commands. @throws not_found */
 export async function getBatch(deps: DomainDeps, actor: Actor, batchId: string): Promise<BatchView> {
-  const { batch } = await getBatchRow(deps, actor, batchId);
-  const commands = await listBatchCommands(deps.db, batchId);
+  assertCan(actor.principal, 'read', 'command');
+  const [batch, commands] = await Promise.all([
+    findBatch(deps.db, batchId),
+    listBatchCommands(deps.db, batchId),
+  ]);
+  const [first] = commands;
+  if (batch === undefined || first === undefined || !can(actor.principal, 'read', 'command', first.ownerId)) {
+    throw problem('not_found');
+  }
   return {
     batchId: batch.id,
     size: batch.size,

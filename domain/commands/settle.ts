@@ -11,8 +11,7 @@ import {
   type EdgeWriter,
   isFinalCommandState,
 } from '../../contracts/command-states.ts';
-import { lowerPending } from '../../db/batches.ts';
-import { type CommandChange, type CommandRow, updateCommands } from '../../db/commands.ts';
+import { type CommandChange, type CommandRow, writeChanges } from '../../db/commands.ts';
 import { engineActor } from '../deps.ts';
 import type { Unit } from '../transact.ts';
 
@@ -48,10 +47,6 @@ export const serverEnd = (row: CommandRow, state: CommandState, reason: string):
 /** Write the changes of locked rows and everything that follows from them. */
 export async function settleCommands(unit: Unit, settlements: readonly Settlement[]): Promise<void> {
   if (settlements.length === 0) return;
-  await updateCommands(
-    unit.trx,
-    settlements.map((settlement) => settlement.change),
-  );
   const fallen = new Map<string, number>();
   const owners = new Map(settlements.map(({ row }) => [row.batchId, row.ownerId]));
   for (const { row, change } of settlements) {
@@ -89,9 +84,12 @@ export async function settleCommands(unit: Unit, settlements: readonly Settlemen
       },
     });
   }
-  for (const batch of await lowerPending(unit.trx, fallen)) {
+  const changes = settlements.map((settlement) => settlement.change);
+  for (const batch of await writeChanges(unit.trx, changes, fallen)) {
     if (batch.pending > 0) continue;
-    if (batch.taskId !== null) {
+    if (batch.taskId === null) {
+      unit.emit('batch.finished', { batchId: batch.id, ownerId: owners.get(batch.id) ?? null });
+    } else {
       unit.emit('task.step_finished', {
         taskId: batch.taskId,
         batchId: batch.id,

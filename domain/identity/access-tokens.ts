@@ -1,5 +1,5 @@
 /** Access tokens: JWTs that name a user and a session. They prove who asks; the session row says whether it still may. */
-
+import { createSecretKey, type KeyObject } from 'node:crypto';
 import jwt from 'jsonwebtoken';
 import { v7 as newId } from 'uuid';
 import { z } from 'zod';
@@ -24,6 +24,17 @@ export interface AccessTokenFacts {
   ttlS: number;
 }
 
+/** Key objects by key: given a string, the library tries it as a public key first, at every call. */
+const keyObjects = new Map<string, KeyObject>();
+
+function keyObjectOf(key: string): KeyObject {
+  const known = keyObjects.get(key);
+  if (known !== undefined) return known;
+  const made = createSecretKey(Buffer.from(key, 'utf8'));
+  keyObjects.set(key, made);
+  return made;
+}
+
 /** Signed with the first key. `typ` and `type` say the same: clients of two families read one each. */
 export function signAccessToken(keys: readonly string[], facts: AccessTokenFacts): string {
   const claims = {
@@ -39,7 +50,7 @@ export function signAccessToken(keys: readonly string[], facts: AccessTokenFacts
   };
   const [key] = keys;
   if (key === undefined) throw new Error('no key to sign access tokens with');
-  return jwt.sign(claims, key, {
+  return jwt.sign(claims, keyObjectOf(key), {
     algorithm: 'HS256',
     issuer: TOKEN_ISSUER,
     audience: TOKEN_AUDIENCE,
@@ -65,7 +76,7 @@ export type AccessTokenReading =
 export function readAccessToken(keys: readonly string[], token: string): AccessTokenReading {
   for (const key of keys) {
     try {
-      const payload = jwt.verify(token, key, {
+      const payload = jwt.verify(token, keyObjectOf(key), {
         algorithms: ['HS256'],
         issuer: TOKEN_ISSUER,
         audience: TOKEN_AUDIENCE,
@@ -83,7 +94,7 @@ export function readAccessToken(keys: readonly string[], token: string): AccessT
 /** Is it a JWT that the holder of the shared agent token signed, with an `exp` at most an hour ahead? */
 export function isAgentTokenJwt(agentToken: string, token: string, now = new Date()): boolean {
   try {
-    const payload = jwt.verify(token, agentToken, {
+    const payload = jwt.verify(token, keyObjectOf(agentToken), {
       algorithms: ['HS256'],
       clockTolerance: AGENT_JWT_LEEWAY_S,
       clockTimestamp: Math.floor(now.getTime() / 1000),

@@ -11,6 +11,7 @@ import { cancelSelection } from '../commands/cancel.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
 import { isRepeatedRequest, type RequestKey } from '../idempotency.ts';
 import { transact, type Unit } from '../transact.ts';
+import { explainEnd } from './end-reasons.ts';
 import { lockTaskRow } from './load.ts';
 import { toTaskView } from './view.ts';
 
@@ -81,38 +82,53 @@ export type Stopped = { kind: 'ended'; task: TaskRow } | { kind: 'draining'; tas
 /**
  * Stop a locked, open task: the open proposal is closed, queued commands end, running ones are asked to stop.
  * With nothing left out the task ends now; otherwise its workflow ends it when the batch is in.
+ * @param why a code of `explainEnd`, or what the person wrote who canceled
  */
 export async function stopTask(
   unit: Unit,
   actor: Actor,
   task: TaskRow,
   end: 'canceled' | 'expired' | 'failed',
-  reason: string,
+  why: string,
 ): Promise<Stopped> {
-  const step = task.stepNo > 0 ? await findStep(unit.trx, task.id, task.runNo, task.stepNo) : undefined;
-  if (step !== undefined && step.decision === null) {
-    await decideStep(
-      unit.trx,
-      { taskId: task.id, runNo: task.runNo, stepNo: task.stepNo },
-      { decision: end === 'expired' ? 'expire' : 'cancel', decidedBy: actor.principal, reason },
-    );
-  }
-  const out = await cancelSelection(unit, { kind: 'task', taskId: task.id }, reason);
+  await closeProposal(unit, actor, task, end, why);
+  const out = await cancelSelection(unit, { kind: 'task', taskId: task.id }, why);
   const batch = out > 0 ? await findOpenBatch(unit.trx, task.id, task.runNo) : undefined;
   if (batch === undefined) {
     // The end that was decided first, while a batch was still out, stands.
     const final = task.endAs ?? end;
-    const result = { success: false, summary: task.cancelReason ?? reason, reason: final };
+    const result = explainEnd(final, task.cancelReason ?? why);
     return { kind: 'ended', task: await endTaskRow(unit, actor, task, final, result) };
   }
   if (task.cancelRequestedAt !== null) return { kind: 'draining', task, batchId: batch.id };
   const draining = await updateTask(unit.trx, task.id, {
     cancelRequestedAt: new Date(),
-    cancelReason: reason,
+    cancelReason: why,
     endAs: end,
   });
-  unit.emit('task.cancel_requested', { taskId: task.id, ownerId: task.creatorId, data: { reason } });
+  unit.emit('task.cancel_requested', { taskId: task.id, ownerId: task.creatorId, data: { reason: why } });
   return { kind: 'draining', task: draining, batchId: batch.id };
+}
+
+/** An ended task has no open proposal: what was undecided is closed by the end. */
+export async function closeProposal(
+  unit: Unit,
+  actor: Actor,
+  task: TaskRow,
+  end: TaskEnd,
+  why: string,
+): Promise<void> {
+  const step = task.stepNo > 0 ? await findStep(unit.trx, task.id, task.runNo, task.stepNo) : undefined;
+  if (step === undefined || step.decision !== null) return;
+  await decideStep(
+    unit.trx,
+    { taskId: task.id, runNo: task.runNo, stepNo: task.stepNo },
+    {
+      decision: end === 'expired' ? 'expire' : 'cancel',
+      decidedBy: actor.principal,
+      reason: explainEnd(end, why).summary,
+    },
+  );
 }
 
 /** Cancel a task for a principal. Canceling a canceled task again is the same answer. @throws task_not_found, task_not_open */

@@ -11,7 +11,14 @@ import { findBatch } from '../../db/batches.ts';
 import { listTaskCommands } from '../../db/commands.ts';
 import { findStep, type StepRow } from '../../db/steps.ts';
 import { lockTask, pickAgent, type TaskRow, updateTask } from '../../db/tasks.ts';
-import type { LlmPort, ProposedCommand, ProposedEnd } from '../../llm/port.ts';
+import {
+  LlmError,
+  type LlmPort,
+  type ProposeAnswer,
+  type ProposedCommand,
+  type ProposedEnd,
+  type ProposeRequest,
+} from '../../llm/port.ts';
 import { buildAct } from '../commands/act-request.ts';
 import { type BatchAgent, getBatchAgents, resolveShell } from '../commands/agents.ts';
 import { type Actor, type DomainDeps, engineActor } from '../deps.ts';
@@ -23,6 +30,8 @@ import { readHistory } from './history.ts';
 
 /** How long a task without a fitting agent waits before it looks again, milliseconds. */
 const NO_AGENT_RETRY_MS = 10_000;
+/** A model that answers is asked again at once when its answer is of no use, this often in all. */
+const MAX_BAD_ANSWERS = 3;
 /** The model's own account of a command that cannot be run as it stands, kept this short. */
 const MAX_NOTE_LENGTH = 4_000;
 
@@ -38,7 +47,8 @@ export async function proposeStep(
   if (claimed.kind !== 'ask') return claimed;
   const { task, agent } = claimed;
   const history = await readHistory(deps.db, task, ref.step);
-  const answer = await deps.llm.propose(
+  const answer = await askModel(
+    deps,
     {
       task: { id: task.id, runNo: task.runNo, title: task.title, goal: task.goal },
       step: ref.step,
@@ -53,17 +63,45 @@ export async function proposeStep(
       history,
       actor: { principalId: task.creatorId },
     },
-    { signal },
+    signal,
   );
   return transact(deps, async (unit) => {
     const locked = await lockTask(unit.trx, ref.taskId);
     const settled = await outcomeOfRow(unit, locked, ref);
     if (settled !== undefined || locked === undefined) return settled ?? { kind: 'ended', end: 'canceled' };
+    if (answer.kind === 'failed') return giveUp(unit, deps, locked, answer.error);
     // The agent changed while the model was thinking: its answer was for another machine.
     if (locked.agentId !== agent.id) return { kind: 'waiting', reason: 'reassigned', retryAfterMs: 0 };
     if (answer.kind === 'done') return finish(unit, locked, answer);
     return propose(unit, deps, locked, agent, ref, answer);
   });
+}
+
+/** @throws LlmError where the same question may have an answer later: the workflow asks again, with pauses */
+async function askModel(
+  deps: EngineDeps,
+  request: ProposeRequest,
+  signal: AbortSignal,
+): Promise<ProposeAnswer | { kind: 'failed'; error: LlmError }> {
+  for (let badAnswers = 1; ; badAnswers++) {
+    try {
+      return await deps.llm.propose(request, { signal });
+    } catch (error) {
+      if (!(error instanceof LlmError)) throw error;
+      const isBadAnswer = error.code === 'llm_bad_answer';
+      if (isBadAnswer && badAnswers < MAX_BAD_ANSWERS) continue;
+      if (error.retryable && !isBadAnswer) throw error;
+      return { kind: 'failed', error };
+    }
+  }
+}
+
+/** The model cannot or will not plan this task, now or later. */
+async function giveUp(unit: Unit, deps: EngineDeps, task: TaskRow, error: LlmError): Promise<ProposeOutcome> {
+  deps.log.warn({ event: 'task_model_gave_up', taskId: task.id, code: error.code, error });
+  const result = { success: false, summary: error.message, reason: error.code };
+  await endTaskRow(unit, engineActor, task, 'failed', result);
+  return { kind: 'ended', end: 'failed' };
 }
 
 type Claimed = ProposeOutcome | { kind: 'ask'; task: TaskRow; agent: BatchAgent };
@@ -234,13 +272,7 @@ export async function expireApproval(deps: DomainDeps, ref: StepRef): Promise<Pr
     if (step === undefined) return { kind: 'again', step: ref.step };
     if (step.decision !== null || step.expiresAt.getTime() > Date.now())
       return outcomeOfStep(unit, task, step);
-    const stopped = await stopTask(
-      unit,
-      engineActor,
-      task,
-      'expired',
-      `nobody decided step ${step.stepNo} in time`,
-    );
+    const stopped = await stopTask(unit, engineActor, task, 'expired', 'approval_timeout');
     return stopped.kind === 'ended'
       ? { kind: 'ended', end: 'expired' }
       : { kind: 'running', step: step.stepNo, batchId: stopped.batchId };

@@ -4,7 +4,8 @@ import { lockTask, setNamespaceId, takeIdleTasks } from '../../db/tasks.ts';
 import { cancelSelection } from '../commands/cancel.ts';
 import { type DomainDeps, engineActor } from '../deps.ts';
 import { transact } from '../transact.ts';
-import { endTaskRow } from './end.ts';
+import { closeProposal, endTaskRow } from './end.ts';
+import { explainEnd } from './end-reasons.ts';
 
 export interface IdleTask {
   taskId: string;
@@ -36,11 +37,8 @@ export async function failLostTask(
     const task = await lockTask(unit.trx, input.taskId);
     if (task === undefined || task.runNo !== input.runNo || task.endedAt !== null) return;
     await cancelSelection(unit, { kind: 'task', taskId: task.id }, 'workflow_lost');
-    await endTaskRow(unit, engineActor, task, 'failed', {
-      success: false,
-      summary: 'the workflow of this task was closed from outside',
-      reason: 'workflow_lost',
-    });
+    await closeProposal(unit, engineActor, task, 'failed', 'workflow_lost');
+    await endTaskRow(unit, engineActor, task, 'failed', explainEnd('failed', 'workflow_lost'));
   });
 }
 

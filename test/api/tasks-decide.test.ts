@@ -116,7 +116,7 @@ describe('approve', () => {
     });
     expect((await house.ask<TaskView>('GET', `/v1/tasks/${task.id}`)).body).toMatchObject({
       state: 'expired',
-      result: { reason: 'expired' },
+      result: { reason: 'approval_timeout' },
     });
   });
 });

@@ -23,8 +23,8 @@ export interface Effects {
   file: string;
   /** A command that waits after half of its output. */
   createWaiting(): TestCommand;
-  /** A command that ends by itself. `tag` is in its output. */
-  createQuick(tag: string): TestCommand;
+  /** A command that ends by itself, after a pause in its middle. `tag` is in its output. */
+  createQuick(tag: string, pauseMs?: number): TestCommand;
   /** How often each command id was started. */
   counts(): Map<string, number>;
   close(): void;
@@ -48,9 +48,9 @@ export function openEffects(): Effects {
         ...facts(output),
       };
     },
-    createQuick(tag) {
+    createQuick(tag, pauseMs = 0) {
       return {
-        script: `${leaveMark}; seq 1 2000; echo ${tag}`,
+        script: `${leaveMark}; seq 1 2000; sleep ${pauseMs / 1000}; echo ${tag}`,
         release: () => undefined,
         ...facts(`${range(1, 2000)}${tag}\n`),
       };

@@ -4,7 +4,7 @@
  */
 import type { Run } from './run.ts';
 
-export type Victim = 'worker' | 'api' | 'agent';
+export type Victim = 'worker' | 'api' | 'agent' | 'everything';
 
 export interface Point {
   name: string;
@@ -14,14 +14,18 @@ export interface Point {
   beforeRelease?(run: Run): Promise<void> | void;
   /** Resolves at the point. */
   reach(run: Run): Promise<unknown>;
+  /** A step of the command's delivery: it is different for each kind of delivery. */
+  isDelivery?: true;
+  /** Delivery by Temporal has not begun here, so nothing can be lost. */
+  isUnbegunByTemporal?: true;
   /** The command is let go only after the kill. Default false. */
   killsWhileRunning?: true;
-  /** Default `succeeded`: nothing is lost. */
+  /** Default `succeeded`: nothing is lost. Not said of delivery by Temporal where `isUnbegunByTemporal`. */
   outcome?: Partial<Record<Victim, 'unknown'>>;
 }
 
 /** The agent cannot know how a command ended that it had begun: it says so. */
-const lostByAgent = { agent: 'unknown' } as const;
+const lostByAgent = { agent: 'unknown', everything: 'unknown' } as const;
 
 const holdTemporal = (run: Run): void => {
   run.stage.gates.apiTemporal.hold('up');
@@ -65,6 +69,8 @@ export const points: readonly Point[] = [
   },
   {
     name: 'the decision is committed, the workflow has not heard of it',
+    isDelivery: true,
+    isUnbegunByTemporal: true,
     beforeDecision: holdTemporal,
     reach: (run) => run.untilChange('outbox', 'decided'),
     killsWhileRunning: true,
@@ -72,11 +78,13 @@ export const points: readonly Point[] = [
   },
   {
     name: 'the command waits for an agent that is away',
+    isDelivery: true,
     beforeDecision: takeAgentAway,
     reach: (run) => run.untilChange('commands', 'queued'),
   },
   {
     name: 'the command is claimed for an agent that came back, the frame is on the wire',
+    isDelivery: true,
     beforeDecision: takeAgentAway,
     reach: async (run) => {
       await run.untilChange('commands', 'queued');
@@ -92,6 +100,7 @@ export const points: readonly Point[] = [
   },
   {
     name: 'the process runs, its start is not reported',
+    isDelivery: true,
     beforeDecision: (run) => run.stage.gates.agents.hold('up'),
     reach: (run) => run.untilEffect(),
     killsWhileRunning: true,
@@ -105,17 +114,20 @@ export const points: readonly Point[] = [
   },
   {
     name: 'half of the output is stored',
+    isDelivery: true,
     reach: (run) => run.untilChange('command_output', 'stored'),
     killsWhileRunning: true,
     outcome: lostByAgent,
   },
   {
     name: 'the process has ended, the result is on the wire',
+    isDelivery: true,
     beforeRelease: (run) => run.stage.gates.agents.hold('up'),
     reach: (run) => run.untilAgentSays('command_finished'),
   },
   {
     name: 'the outcome is committed, its ack is on the wire',
+    isDelivery: true,
     beforeRelease: (run) => run.stage.gates.agents.holdFrom('down', '"resultAck"'),
     reach: (run) => run.untilHeld('agents', 'down'),
   },

@@ -12,7 +12,7 @@ import { type AgentPart, createInstallation, type Installation, type Part } from
 import { type Effects, openEffects } from './effects.ts';
 import { findViolations, waitUntilQuiet } from './invariants.ts';
 import { type Model, startModel } from './model.ts';
-import { createRandom } from './random.ts';
+import { createRandom, type Random } from './random.ts';
 
 const SOAK_MS = 60_000;
 /** Work begun at the same time, so that there always is something to kill. */
@@ -20,6 +20,10 @@ const LANES = 4;
 const MIN_KILL_PAUSE_MS = 500;
 const MAX_KILL_PAUSE_MS = 3_000;
 const MAX_DOWN_MS = 1_000;
+/** Processes that are dead or starting at the same time. */
+const KILLERS = 2;
+/** Commands take up to this long, so that their agents die in the middle of them. */
+const MAX_COMMAND_MS = 1_500;
 const APPROVER_PAUSE_MS = 200;
 /** Restarts, sticky workflow tasks and backoffs must all have run out. */
 const QUIET_TIMEOUT_MS = 180_000;
@@ -51,23 +55,31 @@ test(
     const seed = Number(wholeEnvironment().CHAOS_SEED ?? Math.floor(Math.random() * 2 ** 31));
     process.stdout.write(`soak: CHAOS_SEED=${seed}\n`);
     const random = createRandom(seed);
+    const down = new Set<Part>();
     const until = Date.now() + SOAK_MS;
     const acknowledged = { tasks: new Set<string>(), commands: new Set<string>() };
     const kills: string[] = [];
     const done = new AbortController();
 
     const approving = approveAll(done.signal);
-    await Promise.all([killAtRandom(), ...Array.from({ length: LANES }, (_, lane) => work(lane))]);
+    await Promise.all([
+      ...Array.from({ length: KILLERS }, (_, killer) => killAtRandom(createRandom(seed + 1 + killer))),
+      ...Array.from({ length: LANES }, (_, lane) => work(lane)),
+    ]);
 
-    async function killAtRandom(): Promise<void> {
+    /** Each killer has its own numbers: what the work does cannot change whom it meets. */
+    async function killAtRandom(chance: Random): Promise<void> {
       while (Date.now() < until) {
-        await delay(random.between(MIN_KILL_PAUSE_MS, MAX_KILL_PAUSE_MS));
-        const victim: Part = random.pick(installation.parts);
-        const downMs = random.between(0, MAX_DOWN_MS);
+        await delay(chance.between(MIN_KILL_PAUSE_MS, MAX_KILL_PAUSE_MS));
+        const victim = chance.pick(installation.parts);
+        const downMs = chance.between(0, MAX_DOWN_MS);
+        if (down.has(victim)) continue;
+        down.add(victim);
         kills.push(`${new Date().toISOString()} ${victim.name} for ${downMs} ms`);
         await victim.kill();
         await delay(downMs);
         await victim.start();
+        down.delete(victim);
       }
     }
 
@@ -76,7 +88,7 @@ test(
         const name = `lane-${lane}-${turn}`;
         const agentIds = [random.pick(agents).agentId];
         if (random.next() < 0.5) {
-          const { script } = effects.createQuick(name);
+          const { script } = effects.createQuick(name, random.between(0, MAX_COMMAND_MS));
           const body = { agentIds: agents.map((agent) => agent.agentId), act: { command: script } };
           const batch = await installation.call<BatchView>('POST', '/v1/commands', body);
           for (const { commandId } of batch.commands) acknowledged.commands.add(commandId);
@@ -84,7 +96,7 @@ test(
         } else {
           const scripts = Array.from(
             { length: random.between(1, 3) },
-            (_, at) => effects.createQuick(`${name}-${at}`).script,
+            (_, at) => effects.createQuick(`${name}-${at}`, random.between(0, MAX_COMMAND_MS)).script,
           );
           const isAuto = random.next() < 0.5;
           const task = await installation.call<TaskView>('POST', '/v1/tasks', {

@@ -1,4 +1,5 @@
 /** An installation with gates on every wire, a scripted model, and triggers that tell of every commit. */
+import type { Delivery } from '../../contracts/agent-protocol.ts';
 import {
   type AgentPart,
   type ApiPart,
@@ -27,7 +28,7 @@ export interface Stage {
 const portOf = (address: string): number => Number(address.split(':').at(-1));
 
 export async function openStage(
-  given: { databaseUrl?: string; temporalAddress?: string } = {},
+  given: { databaseUrl?: string; temporalAddress?: string; delivery?: Delivery } = {},
 ): Promise<Stage> {
   const effects = openEffects();
   const model = await startModel();
@@ -40,7 +41,8 @@ export async function openStage(
     model: await openGate(() => portOf(model.stub.url)),
   };
   const installation = await createInstallation({
-    ...given,
+    databaseUrl: given.databaseUrl,
+    temporalAddress: given.temporalAddress,
     env: { ...model.env, ANTHROPIC_BASE_URL: `http://${gates.model.address}` },
     apiEnv: { TEMPORAL_ADDRESS: gates.apiTemporal.address },
     workerEnv: { TEMPORAL_ADDRESS: gates.workerTemporal.address },
@@ -50,7 +52,10 @@ export async function openStage(
   const watch = await watchChanges(installation.databaseUrl);
   const api = await installation.startApi();
   const worker = await installation.startWorker();
-  const agent = await installation.startAgent({ url: `http://${gates.agents.address}` });
+  const agent = await installation.startAgent({
+    url: `http://${gates.agents.address}`,
+    env: { STEELTHREAD_AGENT_DELIVERY: given.delivery ?? 'websocket' },
+  });
   return {
     installation,
     effects,

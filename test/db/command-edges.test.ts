@@ -10,9 +10,7 @@ import {
   finalCommandStates,
   sourcesOf,
 } from '../../contracts/command-states.ts';
-import { insertAct } from '../../db/acts.ts';
-import { insertBatchRow } from '../../db/batches.ts';
-import { insertCommands } from '../../db/commands.ts';
+import { insertBatchRows } from '../../db/commands.ts';
 import { createDatabase, type Db, isSqlState, sqlStates } from '../../db/database.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
@@ -37,7 +35,6 @@ beforeAll(async () => {
   database = await createTestDatabase();
   db = createDatabase({ url: database.url, poolMax: 4, applicationName: 'test-edges' });
   await db('agents').insert({ id: 'a', hostname: 'a' });
-  await insertAct(db, { digest, act, binding: adHocBinding });
 });
 afterAll(async () => {
   await db.destroy();
@@ -47,27 +44,16 @@ afterAll(async () => {
 async function newCommand(): Promise<string> {
   const batchId = uuidv7();
   const commandId = uuidv7();
-  await insertBatchRow(db, {
-    id: batchId,
+  await insertBatchRows(db, {
+    batchId,
+    act: { digest, act, binding: adHocBinding },
     taskId: null,
     runNo: null,
     stepNo: null,
     workflowId: null,
-    digest,
-    size: 1,
-  });
-  await insertCommands(db, {
-    batchId,
-    digest,
-    taskId: null,
-    runNo: null,
-    stepNo: null,
     attempt: 1,
     creator: { kind: 'user', id: 'u', name: 'u' },
     ownerId: 'u',
-    timeoutMs: 1000,
-    outputCapBytes: 1024,
-    expiryMs: 60_000,
     commands: [{ commandId, agentId: 'a' }],
     local: new Map(),
   });

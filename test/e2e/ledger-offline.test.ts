@@ -42,6 +42,24 @@ describe('an agent that is away', () => {
     await agent.close();
   });
 
+  it('because it stops: what it had not started runs when it is back', async () => {
+    const { agentId, agentToken } = await system.enrol('restarting');
+    const log = join(system.env.STEELTHREAD_HOME ?? '', 'restarting.log');
+    const first = await system.startAgent({ agentId, token: agentToken, maxParallel: 1 });
+    const long = await ledger.start(agentId, `echo started >> ${log}; sleep 0.5; echo ended >> ${log}`);
+    await ledger.until(long.commandId, 'running');
+    const queuedThere = await ledger.start(agentId, `echo later >> ${log}`);
+    expect(queuedThere.state).toBe('sent');
+    const stopping = first.agent.close({ drainMs: 10_000 });
+    await ledger.until(long.commandId, 'succeeded');
+    await stopping;
+    const meanwhile = await ledger.start(agentId, `echo last >> ${log}`);
+    const again = await system.startAgent({ agentId, token: agentToken, home: first.home, maxParallel: 1 });
+    for (const { commandId } of [queuedThere, meanwhile]) await ledger.until(commandId, 'succeeded');
+    expect(readFileSync(log, 'utf8')).toBe('started\nended\nlater\nlast\n');
+    await again.close();
+  });
+
   it('does not get what has expired', async () => {
     const { agentId, agentToken } = await system.enrol('late');
     const lasting = await ledger.start(agentId);

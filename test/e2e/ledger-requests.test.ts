@@ -213,27 +213,52 @@ describe('approved = executed (P5)', () => {
       act: { command: 'echo approved' },
     });
     const { commandId, digest } = only(batch.commands);
-    const tampering = new pg.Client({ connectionString: system.database.url });
-    await tampering.connect();
-    try {
-      const change = `update acts set act = jsonb_set(act, '{script}', '"echo tampered"') where digest = $1`;
-      await expect(tampering.query(change, [digest])).rejects.toThrow();
-      await tampering.query('alter table acts disable trigger acts_write_once');
-      expect((await tampering.query(change, [digest])).rowCount).toBe(1);
-      await tampering.query('alter table acts enable trigger acts_write_once');
-    } finally {
-      await tampering.end();
-    }
+    const change = `update acts set act = jsonb_set(act, '{script}', '"echo tampered"') where digest = $1`;
+    await tamper(change, digest);
     const back = await connect(offline);
     await system.until(
       async () => system.lines.filter((line) => line.event === 'act_digest_mismatch'),
       (lines) => lines.some((line) => line.commandId === commandId),
       'the log line',
     );
-    // A cancel of it reaches the agent all the same; and another command gets through.
+    // Another command gets through.
     await ledger.start(back.agentId);
     expect((await back.take('run')).commandId).not.toBe(commandId);
     expect(runsOf(back)).toHaveLength(1);
     expect((await ledger.command(commandId)).state).toBe('sent');
   });
+
+  it('an act that is none any more holds up nothing else', async () => {
+    const [offline, other] = [await connect(), await connect()];
+    await offline.close();
+    const broken = await ledger.start(offline.agentId, 'echo broken');
+    const whole = await ledger.start(offline.agentId, 'echo whole');
+    await tamper(`update acts set act = '{"mode":"odd"}' where digest = $1`, broken.digest);
+    const back = await connect(offline);
+    expect((await back.take('run')).commandId).toBe(whole.commandId);
+    expect(system.lines.find((line) => line.event === 'act_unreadable')).toMatchObject({
+      commandId: broken.commandId,
+      agentId: offline.agentId,
+    });
+    await ledger.start(other.agentId, 'echo other');
+    await other.take('run');
+    // Neither does it keep the agent from connecting again.
+    const again = await connect({ ...back, journalId: back.journalId });
+    expect((await again.take('run')).commandId).toBe(whole.commandId);
+    expect(runsOf(again)).toHaveLength(1);
+  });
 });
+
+/** As somebody who may do anything to the database. */
+async function tamper(change: string, digest: string): Promise<void> {
+  const client = new pg.Client({ connectionString: system.database.url });
+  await client.connect();
+  try {
+    await expect(client.query(change, [digest])).rejects.toThrow();
+    await client.query('alter table acts disable trigger acts_write_once');
+    expect((await client.query(change, [digest])).rowCount).toBe(1);
+    await client.query('alter table acts enable trigger acts_write_once');
+  } finally {
+    await client.end();
+  }
+}

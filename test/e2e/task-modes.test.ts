@@ -1,49 +1,39 @@
 /** A task from words to an outcome, in each mode, over HTTP, Temporal and a real agent. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { StepView, TaskView, TimelineItem } from '../../contracts/tasks.ts';
+import type { StepView } from '../../contracts/tasks.ts';
 import { type System, startSystem, type TestAgent } from '../support/system.ts';
+import { type Desk, deskOf, type EffectFile, openEffectFile } from '../support/tasks.ts';
 
 let system: System;
+let desk: Desk;
 let agent: TestAgent;
+let effects: EffectFile;
 
 beforeAll(async () => {
+  effects = openEffectFile();
   system = await startSystem();
+  desk = deskOf(system);
   agent = await system.startAgent({ agentId: 'worker-1' });
 });
-afterAll(() => system.close());
+afterAll(async () => {
+  effects.close();
+  await system.close();
+});
 
 const create = (body: Record<string, unknown>) =>
-  system.call<TaskView>('POST', '/v1/tasks', { target: { agentId: agent.agentId }, ...body });
-const steps = async (id: string) =>
-  (await system.call<{ items: StepView[] }>('GET', `/v1/tasks/${id}/steps`)).items;
-const waitForProposal = async (id: string, step: number) => {
-  await system.untilTask(id, (task) => task.state === 'awaiting_decision' && task.step === step);
-  const found = (await steps(id)).find((candidate) => candidate.step === step);
-  if (found === undefined) throw new Error(`no step ${step}`);
-  return found;
-};
+  desk.create({ target: { agentId: agent.agentId }, ...body });
 
 describe('supervised', () => {
   it('waits for a decision, runs exactly what was approved, and ends with the model’s judgement', async () => {
     const task = await create({ goal: 'run `echo hello` then `echo done`' });
-    const first = await waitForProposal(task.id, 1);
+    expect(task).toMatchObject({ mode: 'supervised', state: 'created', step: 0, seal: null });
+    const first = await desk.approve(task.id, 1);
     expect(first).toMatchObject({ text: 'echo hello', origin: 'model', mock: true, risk: { label: 'safe' } });
-    await system.call('POST', `/v1/tasks/${task.id}/decide`, {
-      decision: 'approve',
-      step: 1,
-      digest: first.digest,
-    });
-    const second = await waitForProposal(task.id, 2);
-    await system.call('POST', `/v1/tasks/${task.id}/decide`, {
-      decision: 'approve',
-      step: 2,
-      digest: second.digest,
-    });
-    const ended = await system.untilTask(task.id, (row) => row.endedAt !== null);
-    expect(ended).toMatchObject({ state: 'completed', result: { success: true } });
-    expect(ended.seal).toMatch(/^[0-9a-f]{64}$/);
-    const timeline = await system.call<{ items: TimelineItem[] }>('GET', `/v1/tasks/${task.id}/timeline`);
-    expect(timeline.items.map((item) => item.type)).toEqual([
+    await desk.approve(task.id, 2);
+    const ended = await desk.untilEnded(task.id);
+    expect(ended).toMatchObject({ state: 'completed', result: { success: true, reason: null } });
+    expect(ended.result?.summary).toContain('"echo hello" ended with exit code 0 and printed "hello"');
+    expect((await desk.timeline(task.id)).map((item) => item.type)).toEqual([
       'created',
       'proposed',
       'approve',
@@ -56,66 +46,86 @@ describe('supervised', () => {
       'completed',
     ]);
   });
+
+  it('shows the model what failed, and takes its judgement', async () => {
+    const task = await create({ goal: 'run `ls /nowhere-at-all`' });
+    await desk.approve(task.id, 1);
+    const ended = await desk.untilEnded(task.id);
+    expect(ended).toMatchObject({ state: 'failed', result: { success: false, reason: 'goal_not_reached' } });
+    expect(ended.result?.summary).toContain('nowhere-at-all');
+  });
 });
 
 describe('auto', () => {
-  it('runs a literally pre-approved command undecided', async () => {
-    const task = await create({ goal: 'run `true`', mode: 'auto', preApproved: ['true'] });
-    const ended = await system.untilTask(task.id, (row) => row.endedAt !== null);
-    expect(ended.state).toBe('completed');
-    const [step] = await steps(task.id);
-    expect(step).toMatchObject({
+  it('runs literally pre-approved commands undecided', async () => {
+    const commands = [effects.mark('a'), effects.mark('b')];
+    const goal = `run \`${commands[0]}\` then \`${commands[1]}\``;
+    const task = await create({ goal, mode: 'auto', preApproved: commands });
+    expect((await desk.untilEnded(task.id)).state).toBe('completed');
+    expect(effects.lines()).toEqual(['a', 'b']);
+    const steps = await desk.steps(task.id);
+    expect(steps).toHaveLength(2);
+    expect(steps[0]).toMatchObject({
       decision: 'approve',
       decidedBy: { name: 'admin' },
+      decisionReason: 'pre-approved on the task',
       commands: [{ state: 'succeeded', exitCode: 0 }],
     });
   });
 
   it('waits for a decision on anything else', async () => {
-    const task = await create({ goal: 'run `id`', mode: 'auto', preApproved: ['true'] });
-    const proposal = await waitForProposal(task.id, 1);
-    expect(proposal.decision).toBeNull();
-    await system.call('POST', `/v1/tasks/${task.id}/cancel`, {});
-    await system.untilTask(task.id, (row) => row.state === 'canceled');
+    const task = await create({ goal: 'run `true ` then `id`', mode: 'auto', preApproved: ['true'] });
+    await desk.untilProposed(task.id, 2);
+    const [first, second] = await desk.steps(task.id);
+    expect(first).toMatchObject({ decision: 'approve' });
+    expect(second).toMatchObject({ decision: null, commands: [] });
+    await desk.cancel(task.id);
+    expect((await desk.untilEnded(task.id)).state).toBe('canceled');
+  });
+
+  it('waits for a decision when the bytes differ from the pre-approved ones by a blank', async () => {
+    const task = await create({ goal: 'run `echo  x`', mode: 'auto', preApproved: ['echo x'] });
+    expect(await desk.untilProposed(task.id, 1)).toMatchObject({ text: 'echo  x', decision: null });
+    await desk.cancel(task.id);
   });
 });
 
 describe('manual', () => {
   it('does each phase only when asked', async () => {
     const task = await create({ goal: 'run `echo by hand`', mode: 'manual' });
-    const { step } = await system.call<{ step: StepView }>('POST', `/v1/tasks/${task.id}/propose`, {});
+    const step = await system.call<StepView>('POST', `/v1/tasks/${task.id}/propose`, {});
     expect(step).toMatchObject({ step: 1, text: 'echo by hand', decision: null });
-    await system.call('POST', `/v1/tasks/${task.id}/decide`, {
-      decision: 'approve',
-      step: 1,
-      digest: step.digest,
-    });
-    expect((await steps(task.id))[0]).toMatchObject({ decision: 'approve', batchId: null });
-    await system.call('POST', `/v1/tasks/${task.id}/execute`, {});
-    await system.until(
-      () => steps(task.id),
-      (all) => all[0]?.commands[0]?.state === 'succeeded',
-      'the command',
-    );
-    await system.call('POST', `/v1/tasks/${task.id}/propose`, {});
-    const ended = await system.untilTask(task.id, (row) => row.endedAt !== null);
-    expect(ended.state).toBe('completed');
+    await desk.approve(task.id, 1);
+    expect(await desk.step(task.id, 1)).toMatchObject({ decision: 'approve', batchId: null });
+    expect(await desk.counts(task.id)).toEqual({ batches: 0, commands: 0 });
+    await system.call('POST', `/v1/tasks/${task.id}/execute`, { digest: step.digest });
+    await desk.untilCommand(task.id, 1, 'succeeded');
+    const last = await system.request('POST', `/v1/tasks/${task.id}/propose`, {});
+    expect(last).toMatchObject({ status: 202, body: { state: 'completed' } });
   });
 
-  it('runs a person’s own act as proposal and approval by that person', async () => {
-    const task = await create({ goal: 'look around', mode: 'manual' });
+  it('runs a person’s own act as proposal and approval by that person, and goes on from there', async () => {
+    const task = await create({ goal: 'run `echo theirs`', mode: 'manual' });
     await system.call('POST', `/v1/tasks/${task.id}/execute`, { act: { argv: ['echo', 'mine'] } });
-    const all = await system.until(
-      () => steps(task.id),
-      (list) => list[0]?.commands[0]?.state === 'succeeded',
-      'the command',
-    );
-    expect(all[0]).toMatchObject({
+    expect(await desk.untilCommand(task.id, 1, 'succeeded')).toMatchObject({
       origin: 'person',
       author: { name: 'admin' },
       decision: 'approve',
       text: 'echo mine',
     });
-    await system.call('POST', `/v1/tasks/${task.id}/cancel`, {});
+    // The mock takes the outcome of the first step as that of its own first command.
+    const last = await system.request('POST', `/v1/tasks/${task.id}/propose`, {});
+    expect(last).toMatchObject({ status: 202, body: { state: 'completed', step: 1 } });
+  });
+
+  it('an own act overtakes an open proposal, which is void', async () => {
+    const task = await create({ goal: 'run `echo theirs`', mode: 'manual' });
+    const proposal = await system.call<StepView>('POST', `/v1/tasks/${task.id}/propose`, {});
+    await system.call('POST', `/v1/tasks/${task.id}/execute`, { act: { command: 'echo mine' } });
+    await desk.untilCommand(task.id, 2, 'succeeded');
+    expect(await desk.step(task.id, 1)).toMatchObject({ decision: 'void', commands: [] });
+    const late = await desk.decide(task.id, { decision: 'approve', step: 1, digest: proposal.digest });
+    expect(late).toMatchObject({ status: 409, body: { code: 'already_decided' } });
+    await desk.cancel(task.id);
   });
 });

@@ -56,9 +56,9 @@ export interface ApiPart extends Part {
 
 export interface InstallationOptions {
   /** Default: a clone of the migrated template, dropped at the end. */
-  databaseUrl?: string;
+  databaseUrl?: string | undefined;
   /** Default: the server of the run. */
-  temporalAddress?: string;
+  temporalAddress?: string | undefined;
   /** Environment of the API and the worker besides the usual. */
   env?: Record<string, string>;
   apiEnv?: Record<string, string>;

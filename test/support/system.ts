@@ -66,6 +66,7 @@ export interface System {
   startWorker(): Promise<WorkerService>;
   /** One more API process's worth of API on the same database, closed with the system. */
   openApi(): Promise<ApiServer & { url: string }>;
+  /** On the same ports, so that agents find it again. */
   restartApi(): Promise<void>;
   close(): Promise<void>;
 }
@@ -105,8 +106,8 @@ export async function startSystem(options: SystemOptions = {}): Promise<System> 
   };
   const lines: LogLine[] = [];
   const log = recordingLog(lines);
-  const openApi = () =>
-    startApi(parseConfig(env, { role: 'api' }), log, {
+  const openApi = (listen?: string) =>
+    startApi(parseConfig(listen === undefined ? env : { ...env, LISTEN: listen }, { role: 'api' }), log, {
       passwords: createPasswordHasher({ cost: TEST_HASH_COST }),
       checkReplies: true,
     });
@@ -233,8 +234,9 @@ export async function startSystem(options: SystemOptions = {}): Promise<System> 
       return { ...other, url: address.url };
     },
     async restartApi() {
+      const listen = api.addresses.map(({ port, profile }) => `${port}:${profile}`).join(',');
       await api.close();
-      api = await openApi();
+      api = await openApi(listen);
     },
     async close() {
       await Promise.all(agents.map((agent) => agent.close()));

@@ -19,10 +19,10 @@ import {
 import { runCommands } from '../../../domain/commands/run.ts';
 import type { DomainDeps } from '../../../domain/deps.ts';
 import { requestKeyOf } from '../../../domain/idempotency.ts';
+import { watchBatches } from '../../events/batches.ts';
 import type { Hub } from '../../events/hub.ts';
 import { feedOutput, openOutputPosition } from '../../events/output-feed.ts';
 import { createSessionWatch } from '../../events/session-watch.ts';
-import { waitFor } from '../../events/wait.ts';
 import { type MountedRoute, mount } from '../../mount.ts';
 
 export type CommandRouteDeps = DomainDeps & { hub: Hub };
@@ -53,18 +53,24 @@ function batchRoutes(deps: CommandRouteDeps): MountedRoute[] {
   return [
     mount(runCommandsRoute, async (request) => {
       const { waitMs, ...body } = request.body;
-      const { batchId, created } = await runCommands(deps, request, body, request.idempotencyKey);
-      const isFinished =
-        waitMs === 0 ||
-        (await waitFor(deps.hub, {
-          concerns: ({ row }) => row.batchId === batchId && row.type === 'command.finished',
-          read: async () => (await isBatchFinished(deps, batchId)) || undefined,
-          timeoutMs: waitMs,
-          signal: request.signal,
-        })) === true;
-      const status = isFinished ? (created ? 201 : 200) : 202;
-      const headers = { Location: `/v1/batches/${batchId}` };
-      return { status, headers, body: await getBatch(deps, request, batchId) };
+      // Listens before anything can finish, so that a batch of our own needs no first look.
+      const batches = watchBatches(deps.hub);
+      try {
+        const { batchId, created } = await runCommands(deps, request, body, request.idempotencyKey);
+        const isFinished =
+          waitMs === 0 ||
+          (await batches.wait(batchId, {
+            isNew: created,
+            read: () => isBatchFinished(deps, batchId),
+            timeoutMs: waitMs,
+            signal: request.signal,
+          }));
+        const status = isFinished ? (created ? 201 : 200) : 202;
+        const headers = { Location: `/v1/batches/${batchId}` };
+        return { status, headers, body: await getBatch(deps, request, batchId) };
+      } finally {
+        batches.stop();
+      }
     }),
     mount(getBatchRoute, async (request) => {
       return { status: 200, body: await getBatch(deps, request, request.params.batchId) };
