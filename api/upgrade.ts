@@ -1,14 +1,12 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
+import { MAX_FRAME_BYTES } from '../contracts/agent-protocol.ts';
 import { isProblem, problem, type SteelthreadError } from '../contracts/errors.ts';
 import { type Family, familyOfPath } from '../contracts/families/family.ts';
 import { clientAddress, type Log, stripSecrets } from './context.ts';
 import { asProblem, describeError } from './errors/describe-error.ts';
 import { profileOf } from './profiles.ts';
-
-/** Largest message a socket may send. */
-export const MAX_FRAME_BYTES = 1024 * 1024;
 
 /** A socket that was refused has this long to answer our close frame. */
 const REFUSED_CLOSE_TIMEOUT_MS = 2_000;

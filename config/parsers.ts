@@ -98,6 +98,14 @@ export const hostAndPort = parser((value) => {
   return value;
 });
 
+/** `host:port` to listen on; port 0 asks the system for a free one. */
+export const listenAddress = parser((value) => {
+  const match = /^(\[[0-9a-fA-F:]+\]|[^\s:/]+):(\d{1,5})$/.exec(value);
+  const port = Number(match?.[2] ?? Number.NaN);
+  if (match?.[1] === undefined || !(port >= 0 && port <= 65_535)) return refuse('must be host:port');
+  return { host: match[1].replace(/^\[|\]$/g, ''), port };
+});
+
 /** A comma list or a JSON array of strings; empty entries are dropped. */
 export const textList = parser(parseTextList);
 

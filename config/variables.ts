@@ -431,6 +431,14 @@ export const variables = {
     description: 'Networks and hosts the hub may dial for agents that are addressed by URL: a comma list.',
   }),
 
+  workerMetricsListen: optional({
+    name: 'WORKER_METRICS_LISTEN',
+    group: 'Service',
+    schema: parse.listenAddress,
+    example: '127.0.0.1:9464',
+    description:
+      'host:port on which a worker serves /metrics and /livez, without authentication. Not set: it does not. The API has its own.',
+  }),
   nodeEnv: withDefault({
     name: 'NODE_ENV',
     group: 'Service',

@@ -118,7 +118,8 @@ export interface DeliverWorkflowInput {
 }
 
 export interface AgentActivities {
-  runCommand(input: { commandId: string; digest: string }): Promise<{ outcome: string }>;
+  /** @returns why the claim was refused, or null once the result is stored: the row says what became of it */
+  runCommand(input: { commandId: string; digest: string }): Promise<{ refused: string | null }>;
 }
 
 /** Queue of an agent's own activity worker. */

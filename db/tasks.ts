@@ -291,3 +291,20 @@ export async function markTaskDeleted(db: Queryable, id: string): Promise<void> 
     id,
   });
 }
+
+/** Archive tasks that ended before a time, oldest first. Returns them. */
+export async function archiveTasksEndedBefore(
+  db: Queryable,
+  endedBefore: Date,
+  limit: number,
+): Promise<TaskRow[]> {
+  return query<TaskRow>(
+    db,
+    `update tasks t set archived_at = now(), updated_at = now(), rev = rev + 1
+     where t.id in (
+       select id from tasks where ended_at < :ended_before and archived_at is null and deleted_at is null
+       order by ended_at limit :limit for update skip locked)
+     returning ${columns}`,
+    { ended_before: endedBefore, limit },
+  );
+}

@@ -1,4 +1,4 @@
-/** What the duties report, as log lines: runs at debug, changes of the acting instance at info, trouble at warn. */
+/** What the duties report, as log lines (metrics.ts has the numbers): runs at debug, changes of the acting instance at info, trouble at warn. */
 import type { Log } from '../domain/deps.ts';
 import type { DutyObserver } from './duties/duty.ts';
 import type { QueueLag } from './duties/lag-report.ts';
@@ -22,3 +22,15 @@ export const createLagReporter =
     if (lag.oldestSeconds > WARN_AFTER_SECONDS) log.warn({ event: 'queue_behind', ...lag });
     else log.debug({ event: 'queue_lag', ...lag });
   };
+
+/** Tell several observers. */
+export const combineObservers = (...observers: readonly DutyObserver[]): DutyObserver => ({
+  held: (duty, isHeld) => observers.forEach((observer) => observer.held(duty, isHeld)),
+  ran: (duty, facts) => observers.forEach((observer) => observer.ran(duty, facts)),
+  failed: (duty, error) => observers.forEach((observer) => observer.failed(duty, error)),
+});
+
+export const combineReports =
+  (...reports: readonly ((lag: QueueLag) => void)[]) =>
+  (lag: QueueLag): void =>
+    reports.forEach((report) => report(lag));

@@ -16,6 +16,7 @@ import { createAnnouncer } from './announcer.ts';
 import { findWorkflowBundle } from './bundle.ts';
 import { startDuties } from './duties/index.ts';
 import { createLlm } from './llm.ts';
+import { createWorkerMetrics, serveMetrics } from './metrics.ts';
 import { startTemporalWorker, type TemporalWorker } from './temporal-worker.ts';
 
 export interface WorkerService {
@@ -53,7 +54,10 @@ export function startWorkerService(config: ServiceConfig, log: Log): WorkerServi
     },
   };
   const locks = createLockSession({ url: config.databaseUrl, applicationName: 'steelthread-duties' });
-  const duties = startDuties({ domain, temporal, dispatcher, locks });
+  const metrics = createWorkerMetrics();
+  const duties = startDuties({ domain, temporal, dispatcher, locks, metrics });
+  const metricsServer =
+    config.workerMetricsListen === null ? undefined : serveMetrics(metrics, config.workerMetricsListen);
   const listener = createListener({
     url: config.databaseUrl,
     channels: [channels.outbox],
@@ -65,6 +69,7 @@ export function startWorkerService(config: ServiceConfig, log: Log): WorkerServi
   let worker: TemporalWorker | undefined;
   let isClosing = false;
   const ready = new Promise<void>((resolve, reject) => {
+    metricsServer?.then(({ url }) => log.info({ event: 'worker_metrics', url }), reject);
     findWorkflowBundle({ cacheDir: config.steelthreadCache, log }).then((bundle) => {
       if (isClosing) return resolve();
       worker = startTemporalWorker({
@@ -91,6 +96,7 @@ export function startWorkerService(config: ServiceConfig, log: Log): WorkerServi
         await duties.close();
         await locks.close();
         await listener.close();
+        await metricsServer?.then((server) => server.close()).catch(() => undefined);
         await notifier.flush();
         await temporal.close();
         await db.destroy();

@@ -8,7 +8,7 @@ import { agent, DELIVERY_MARGIN_MS } from './proxies.ts';
  * through is ended there by expiry.
  * @returns what the agent said, or `undelivered`
  */
-export async function deliver(input: DeliverWorkflowInput): Promise<{ outcome: string }> {
+export async function deliver(input: DeliverWorkflowInput): Promise<{ refused: string | null }> {
   const startedAtMs = workflowInfo().startTime.getTime();
   const leftMs = input.expiresAtMs + input.timeoutMs + DELIVERY_MARGIN_MS - startedAtMs;
   if (leftMs <= 0) return { outcome: 'undelivered' };

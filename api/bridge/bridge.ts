@@ -15,7 +15,7 @@ import {
 } from '../../contracts/agent-protocol.ts';
 import { isProblem } from '../../contracts/errors.ts';
 import { agentTaskQueue } from '../../contracts/workflow-io.ts';
-import { type CommandWithAct, findCommand } from '../../db/commands.ts';
+import type { CommandWithAct } from '../../db/commands.ts';
 import { connectAgent, disconnectAgent } from '../../domain/agents/connections.ts';
 import { type PresenceReport, recordPresence } from '../../domain/agents/presence.ts';
 import { claimQueued, findCancelRequests, findStaleSockets } from '../../domain/commands/claim.ts';
@@ -23,8 +23,9 @@ import type { DomainDeps, Log } from '../../domain/deps.ts';
 import type { Authenticate } from '../context.ts';
 import type { UpgradeRoute } from '../upgrade.ts';
 import { type AgentSocket, createAgentSocket, type Session } from './agent-socket.ts';
+import { createOffers } from './offers.ts';
 import { createRecorder } from './recorder.ts';
-import { type Registry, runFrameOf } from './registry.ts';
+import type { Registry } from './registry.ts';
 
 /** The backstop of a lost NOTIFY, milliseconds. */
 const SCAN_INTERVAL_MS = 5_000;
@@ -34,8 +35,6 @@ const PRESENCE_FLUSH_MS = 5_000;
 const CLOSE_FLUSH_MS = 5_000;
 const SUPERSEDED = 'a newer connection of this agent took over';
 const EXPELLED = 'the credential of this agent is gone';
-
-type FrameOf<T extends AgentFrame['type']> = Extract<AgentFrame, { type: T }>;
 
 export interface BridgeDeps {
   domain: DomainDeps;
@@ -84,27 +83,7 @@ export function createBridge(deps: BridgeDeps): Bridge {
     },
   });
 
-  const offer = (socket: AgentSocket, command: CommandWithAct): void => {
-    const frame = runFrameOf(command);
-    if (frame === undefined) {
-      log.error({ event: 'act_digest_mismatch', commandId: command.commandId, agentId: command.agentId });
-      return;
-    }
-    const { commandId, state, cancelRequestedAt, cancelReason } = command;
-    // Not known to have started and not wanted any more: the cancel alone, so that it never starts (tombstone).
-    if (cancelRequestedAt === null || state !== 'sent') socket.send(frame);
-    if (cancelRequestedAt !== null)
-      socket.send({ type: 'cancel', commandId, reason: cancelReason ?? 'canceled' });
-  };
-
-  /** A peer that reads slowly gets them slowly, and holds up nobody else. */
-  const offerAll = async (socket: AgentSocket, commands: readonly CommandWithAct[]): Promise<void> => {
-    for (const command of commands) {
-      await socket.drained();
-      if (socket.live() === undefined) return; // The next hello finds them as sent.
-      offer(socket, command);
-    }
-  };
+  const { offerAll, claim } = createOffers({ domain, log });
 
   const onHello = async (
     socket: AgentSocket,
@@ -190,33 +169,6 @@ export function createBridge(deps: BridgeDeps): Bridge {
         break;
     }
     socket.stored(bytes);
-  };
-
-  /** Temporal delivery: the agent asks for one command; the same claim decides. */
-  const claim = async (socket: AgentSocket, frame: FrameOf<'claim'>): Promise<void> => {
-    const { commandId } = frame;
-    const live = socket.live();
-    if (live === undefined) return;
-    const before = await findCommand(domain.db, commandId);
-    const isTheirs = before?.agentId === socket.agentId && before.digest === frame.digest;
-    if (isTheirs && before.state === 'queued') {
-      const [command] = await claimQueued(
-        domain,
-        [{ agentId: socket.agentId, epoch: live.epoch }],
-        commandId,
-      );
-      if (command !== undefined) return offer(socket, command);
-    }
-    const row = isTheirs ? await findCommand(domain.db, commandId) : undefined;
-    const isOut = row?.state === 'sent' || row?.state === 'running';
-    // Sent to this very journal before (a lost frame, a retried activity): offer it again, the journal decides.
-    if (row !== undefined && isOut && row.sentJournalId === live.hello.journalId) return offer(socket, row);
-    socket.send({
-      type: 'claimRefused',
-      commandId,
-      state: row?.state ?? 'unknown',
-      reason: 'not claimable by this agent now',
-    });
   };
 
   const onClose = (socket: AgentSocket, session: Session | undefined): void => {

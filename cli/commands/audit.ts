@@ -12,7 +12,7 @@ export function addAuditCommand(program: Command): void {
     .description('Recompute every seal of the audit trail from its rows (reads DATABASE_URL)')
     .option(
       '--last-hash <hash>',
-      'hash of the newest seal as you noted it: tells when newer seals were cut off',
+      'hash of a seal as you noted it earlier: tells when seals were cut off since',
     )
     .action((options: { lastHash?: string }) => withDatabaseFailure(() => verify(options)));
 }
@@ -22,17 +22,15 @@ async function verify({ lastHash }: { lastHash?: string }): Promise<void> {
   const config = loadConfig('migrate');
   const db = createDatabase({ url: config.databaseUrl, poolMax: 1, applicationName: 'steelthread-audit' });
   try {
-    const verdict = await verifySeals(db);
+    const verdict = await verifySeals(db, lastHash);
     if (verdict.firstBad !== undefined) {
       const { sealNo, reason } = verdict.firstBad;
       throw new CommandError(
         `Seal ${sealNo} does not hold (${reason}). Before it, ${verdict.seals} seals are right.`,
       );
     }
-    if (lastHash !== undefined && lastHash !== verdict.lastHash) {
-      throw new CommandError(
-        `The newest seal is ${verdict.lastHash}, not ${lastHash}: seals were cut off or added.`,
-      );
+    if (!verdict.isNotedFound) {
+      throw new CommandError(`No seal has the hash ${lastHash}: seals that once were there are gone.`);
     }
     process.stdout.write(
       `${verdict.seals} seals over ${verdict.rows} rows hold. Newest: ${verdict.lastHash}\n`,

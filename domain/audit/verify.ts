@@ -13,13 +13,18 @@ export interface SealVerdict {
   firstBad?: { sealNo: number; reason: 'gap' | 'chain' | 'row_count' | 'positions' | 'hash' };
   /** Keep it elsewhere: only somebody who knows it can tell that the newest seals were cut off. */
   lastHash: string;
+  /** False: a hash noted earlier is not in the chain, so seals were cut off (or never were). True when none was given. */
+  isNotedFound: boolean;
 }
 
 /**
  * Recompute every seal, oldest first, and stop at the first that does not hold: a changed, added, removed or reordered
- * row, or a changed or missing seal. Removing the newest seals with all of their rows shows only by `lastHash`.
+ * row, or a changed or missing seal. Removing the newest seals with all of their rows shows only to somebody who noted
+ * a `lastHash` of that time.
+ * @param notedHash the hash of a seal as it was noted elsewhere; it must still be in the chain
  */
-export async function verifySeals(db: Queryable): Promise<SealVerdict> {
+export async function verifySeals(db: Queryable, notedHash?: string): Promise<SealVerdict> {
+  let isNotedFound = notedHash === undefined || notedHash === GENESIS_HASH;
   let verified = { sealNo: 0, hash: GENESIS_HASH };
   let rows = 0;
   for (;;) {
@@ -28,12 +33,15 @@ export async function verifySeals(db: Queryable): Promise<SealVerdict> {
       const reason = await findFault(db, seal, verified);
       if (reason !== undefined) {
         const firstBad = { sealNo: seal.sealNo, reason };
-        return { ok: false, seals: verified.sealNo, rows, firstBad, lastHash: verified.hash };
+        return { ok: false, seals: verified.sealNo, rows, firstBad, lastHash: verified.hash, isNotedFound };
       }
       rows += seal.rowCount;
       verified = { sealNo: seal.sealNo, hash: seal.hash };
+      isNotedFound ||= seal.hash === notedHash;
     }
-    if (page.length < PAGE_SIZE) return { ok: true, seals: verified.sealNo, rows, lastHash: verified.hash };
+    if (page.length < PAGE_SIZE) {
+      return { ok: isNotedFound, seals: verified.sealNo, rows, lastHash: verified.hash, isNotedFound };
+    }
   }
 }
 

@@ -1,8 +1,8 @@
 /** What happens to an ended task: archived, restored, deleted. */
 import { problem } from '../../contracts/errors.ts';
 import type { TaskView } from '../../contracts/tasks.ts';
-import { markTaskDeleted, type TaskRow, updateTask } from '../../db/tasks.ts';
-import type { Actor, DomainDeps } from '../deps.ts';
+import { archiveTasksEndedBefore, markTaskDeleted, type TaskRow, updateTask } from '../../db/tasks.ts';
+import { type Actor, type DomainDeps, engineActor } from '../deps.ts';
 import { isRepeatedRequest, type RequestKey } from '../idempotency.ts';
 import { transact } from '../transact.ts';
 import { lockTaskRow } from './load.ts';
@@ -61,4 +61,24 @@ export async function deleteTask(deps: DomainDeps, actor: Actor, publicId: strin
 function assertEnded(task: TaskRow): void {
   if (task.endedAt === null)
     throw problem('conflict', { reason: `task ${task.publicId} is still open (${task.state})` });
+}
+
+/** The retention's side: archive tasks that ended before a time. Returns how many. */
+export async function archiveEndedTasks(
+  deps: DomainDeps,
+  input: { endedBefore: Date; limit: number },
+): Promise<number> {
+  return transact(deps, async (unit) => {
+    const tasks = await archiveTasksEndedBefore(unit.trx, input.endedBefore, input.limit);
+    for (const task of tasks) {
+      unit.audit(engineActor, {
+        action: 'task.archive',
+        targetKind: 'task',
+        targetId: task.publicId,
+        details: { by: 'retention' },
+      });
+      unit.emit('task.archived', { taskId: task.id, ownerId: task.creatorId });
+    }
+    return tasks.length;
+  });
 }

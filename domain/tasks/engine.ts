@@ -32,6 +32,8 @@ import { readHistory } from './history.ts';
 const NO_AGENT_RETRY_MS = 10_000;
 /** A model that answers is asked again at once when its answer is of no use, this often in all. */
 const MAX_BAD_ANSWERS = 3;
+/** No further question after this long: it would outlast the activity, which would then begin anew. Milliseconds. */
+const MAX_ASKING_MS = 50_000;
 /** The model's own account of a command that cannot be run as it stands, kept this short. */
 const MAX_NOTE_LENGTH = 4_000;
 
@@ -83,13 +85,15 @@ async function askModel(
   request: ProposeRequest,
   signal: AbortSignal,
 ): Promise<ProposeAnswer | { kind: 'failed'; error: LlmError }> {
+  const startedAt = performance.now();
   for (let badAnswers = 1; ; badAnswers++) {
     try {
       return await deps.llm.propose(request, { signal });
     } catch (error) {
       if (!(error instanceof LlmError)) throw error;
       const isBadAnswer = error.code === 'llm_bad_answer';
-      if (isBadAnswer && badAnswers < MAX_BAD_ANSWERS) continue;
+      const hasTime = performance.now() - startedAt < MAX_ASKING_MS;
+      if (isBadAnswer && badAnswers < MAX_BAD_ANSWERS && hasTime) continue;
       if (error.retryable && !isBadAnswer) throw error;
       return { kind: 'failed', error };
     }

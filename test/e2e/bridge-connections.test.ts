@@ -84,14 +84,21 @@ describe('a newer socket of the same agent', () => {
   it('wins however many come at once', async () => {
     const first = await connect();
     const many = await Promise.all(
-      Array.from({ length: 8 }, () => connect({ ...first, journalId: first.journalId })),
+      Array.from({ length: 8 }, () => greet({ ...first, journalId: first.journalId })),
     );
-    const last = many.reduce((a, b) => (a.epoch > b.epoch ? a : b));
-    expect(new Set(many.map((agent) => agent.epoch)).size).toBe(8);
+    // Whoever lost before its welcome was sent gets none.
+    const ends = await Promise.all(many.map((agent) => Promise.race([agent.closed, agent.take('welcome')])));
+    await system.until(
+      async () => many.filter((agent) => agent.readyState() === 1).length,
+      (count) => count === 1,
+      'one socket to be left',
+    );
+    const [last] = many.filter((agent) => agent.readyState() === 1);
+    if (last === undefined) throw new Error('no socket is left');
     const others = many.filter((agent) => agent !== last);
-    expect(await Promise.all(others.map((agent) => agent.closed))).toEqual(
-      others.map(() => closeCodes.superseded),
-    );
+    const codes = await Promise.all(others.map((agent) => agent.closed));
+    expect(codes).toEqual(others.map(() => closeCodes.superseded));
+    expect(ends[many.indexOf(last)]).toMatchObject({ epoch: first.epoch + 8 });
     await ledger.start(last.agentId);
     await last.take('run');
     expect(last.readyState()).toBe(1);

@@ -73,6 +73,7 @@ describe('a batch of a thousand', () => {
     ]);
     expect(await statesOf(batch.batchId)).toEqual([{ state: 'succeeded', count: SIZE }]);
     expect(await eventCounts(batch.batchId)).toEqual({
+      'batch.finished': 1,
       'command.queued': SIZE,
       'command.sent': SIZE,
       'command.started': SIZE,

@@ -347,4 +347,16 @@ describe('claims', () => {
     agent.send(claim);
     expect(await agent.take('claimRefused')).toMatchObject({ state: 'succeeded' });
   });
+
+  it('of what is to be canceled are refused, and the cancel comes again', async () => {
+    const agent = await connect({ hello: { delivery: 'temporal' } });
+    const { commandId, digest } = await ledger.start(agent.agentId);
+    agent.send({ type: 'claim', commandId, digest });
+    await agent.take('run');
+    await ledger.cancel(commandId);
+    await agent.take('cancel');
+    agent.send({ type: 'claim', commandId, digest });
+    await agent.take('cancel');
+    expect(await agent.take('claimRefused')).toMatchObject({ commandId, state: 'sent' });
+  });
 });

@@ -1,7 +1,12 @@
 /** Many agents in one process, as light as they can be: each answers every run frame with an outcome at once. */
 import { randomBytes, randomUUID } from 'node:crypto';
 import WebSocket from 'ws';
-import { PROTOCOL_VERSION, type RunFrame, type ServerFrame } from '../../contracts/agent-protocol.ts';
+import {
+  NO_DIGEST,
+  PROTOCOL_VERSION,
+  type RunFrame,
+  type ServerFrame,
+} from '../../contracts/agent-protocol.ts';
 import { query } from '../../db/database.ts';
 import { hashToken } from '../../domain/identity/opaque-tokens.ts';
 import { resultFrame, startedFrame } from './scripted-agent.ts';
@@ -53,8 +58,22 @@ export async function createFleet(system: System, size: number): Promise<Fleet> 
 
   const runs = new Map<string, number>();
   const sockets = new Set<WebSocket>();
+  const digests = new Map<string, string>();
+  /** What was run has its result (again); what was never seen gets a tombstone. */
+  const answerCancel = (ws: WebSocket, commandId: string): void => {
+    const digest = digests.get(commandId);
+    const result =
+      digest === undefined
+        ? resultFrame(
+            { commandId, digest: NO_DIGEST },
+            { outcome: 'canceled', exitCode: null, startedAt: null },
+          )
+        : resultFrame({ commandId, digest });
+    ws.send(JSON.stringify(result));
+  };
   const answer = (ws: WebSocket, run: RunFrame): void => {
     runs.set(run.commandId, (runs.get(run.commandId) ?? 0) + 1);
+    digests.set(run.commandId, run.digest);
     ws.send(JSON.stringify(startedFrame(run)));
     ws.send(JSON.stringify(resultFrame(run)));
   };
@@ -75,6 +94,7 @@ export async function createFleet(system: System, size: number): Promise<Fleet> 
         const frame = JSON.parse(data.toString()) as ServerFrame;
         if (frame.type === 'welcome') resolve();
         else if (frame.type === 'run') answer(ws, frame);
+        else if (frame.type === 'cancel') answerCancel(ws, frame.commandId);
       });
     });
   return {

@@ -79,6 +79,8 @@ export interface LlmStub {
   violations: readonly string[];
   /** Appends answers to the script. */
   enqueue(...answers: StubScript[]): void;
+  /** Forgets what is left of the script. */
+  drop(): void;
   /** Resolves when this many valid requests have arrived. */
   waitForRequests(count: number): Promise<void>;
   close(): Promise<void>;
@@ -132,6 +134,7 @@ export async function startLlmStub({
     requests,
     violations,
     enqueue: (...answers) => void queue.push(...answers),
+    drop: () => void queue.splice(0),
     waitForRequests: (count) =>
       new Promise((resolve) => {
         if (requests.length >= count) resolve();

@@ -31,6 +31,8 @@ export const dutyLockKeys = {
   eventRetention: 7_305_015,
   idempotencyRetention: 7_305_016,
   lagReport: 7_305_017,
+  sessionRetention: 7_305_018,
+  taskArchival: 7_305_019,
 } as const;
 
 export const defineDuty = <Deps>(duty: Duty<Deps>): Duty<Deps> => duty;

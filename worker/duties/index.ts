@@ -3,7 +3,8 @@ import type { LockSession } from '../../db/advisory-lock.ts';
 import type { DomainDeps } from '../../domain/deps.ts';
 import type { TemporalClient } from '../../temporal/connection.ts';
 import type { OutboxDispatcher } from '../../temporal/dispatcher.ts';
-import { createDutyObserver, createLagReporter } from '../observer.ts';
+import type { WorkerMetrics } from '../metrics.ts';
+import { combineObservers, combineReports, createDutyObserver, createLagReporter } from '../observer.ts';
 import { commandExpiry } from './command-expiry.ts';
 import { startDuty } from './duty.ts';
 import { eventRetention } from './event-retention.ts';
@@ -13,6 +14,8 @@ import { outboxDrainer } from './outbox-drainer.ts';
 import { presenceSweep } from './presence-sweep.ts';
 import { reconciler } from './reconciler.ts';
 import { sealer } from './sealer.ts';
+import { sessionRetention } from './session-retention.ts';
+import { taskArchival } from './task-archival.ts';
 
 export interface DutiesDeps {
   domain: DomainDeps;
@@ -20,6 +23,7 @@ export interface DutiesDeps {
   dispatcher: OutboxDispatcher;
   /** One session carries the locks of all duties of a process. */
   locks: LockSession;
+  metrics: WorkerMetrics;
 }
 
 export interface Duties {
@@ -28,9 +32,9 @@ export interface Duties {
   close(): Promise<void>;
 }
 
-export function startDuties({ domain, temporal, dispatcher, locks }: DutiesDeps): Duties {
+export function startDuties({ domain, temporal, dispatcher, locks, metrics }: DutiesDeps): Duties {
   const { db, log } = domain;
-  const how = { locks, observer: createDutyObserver(log) };
+  const how = { locks, observer: combineObservers(createDutyObserver(log), metrics.observer) };
   const running = [
     startDuty(outboxDrainer, { dispatcher }, how),
     startDuty(commandExpiry, domain, how),
@@ -39,7 +43,9 @@ export function startDuties({ domain, temporal, dispatcher, locks }: DutiesDeps)
     startDuty(presenceSweep, domain, how),
     startDuty(eventRetention, { db }, how),
     startDuty(idempotencyRetention, { db }, how),
-    startDuty(lagReport, { db, report: createLagReporter(log) }, how),
+    startDuty(sessionRetention, { db }, how),
+    startDuty(taskArchival, domain, how),
+    startDuty(lagReport, { db, report: combineReports(createLagReporter(log), metrics.report) }, how),
   ];
   return {
     wake: (name) => running.find((duty) => duty.name === name)?.wake(),
