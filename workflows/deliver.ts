@@ -6,14 +6,20 @@ import { agent, DELIVERY_MARGIN_MS } from './proxies.ts';
  * Temporal delivery of one command: ask the agent's activity worker to claim and run it.
  * Ends quietly whatever happens: the command's row decides what its outcome is, and a delivery that never got
  * through is ended there by expiry.
- * @returns what the agent said, or `undelivered`
+ * @returns `delivered`: the result is stored; `refused`: the claim was (the row had ended, for example); `undelivered`
  */
-export async function deliver(input: DeliverWorkflowInput): Promise<{ refused: string | null }> {
+export async function deliver(
+  input: DeliverWorkflowInput,
+): Promise<{ outcome: 'delivered' | 'refused' | 'undelivered' }> {
   const startedAtMs = workflowInfo().startTime.getTime();
   const leftMs = input.expiresAtMs + input.timeoutMs + DELIVERY_MARGIN_MS - startedAtMs;
   if (leftMs <= 0) return { outcome: 'undelivered' };
   try {
-    return await agent(input, leftMs).runCommand({ commandId: input.commandId, digest: input.digest });
+    const { refused } = await agent(input, leftMs).runCommand({
+      commandId: input.commandId,
+      digest: input.digest,
+    });
+    return { outcome: refused === null ? 'delivered' : 'refused' };
   } catch {
     return { outcome: 'undelivered' };
   }

@@ -11,7 +11,7 @@ import { connectTemporal, temporalAddress, uniqueTaskQueue } from '../support/te
 
 const agentId = `agent-${randomUUID()}`;
 const taskQueue = uniqueTaskQueue();
-const answers: (() => Promise<{ outcome: string }>)[] = [];
+const answers: (() => Promise<{ refused: string | null }>)[] = [];
 const asked: unknown[] = [];
 const closers: (() => Promise<void>)[] = [];
 let client: Client;
@@ -34,7 +34,7 @@ beforeAll(async () => {
     activities: {
       async runCommand(input: unknown) {
         asked.push(input);
-        return (answers.shift() ?? (async () => ({ outcome: 'succeeded' })))();
+        return (answers.shift() ?? (async () => ({ refused: null })))();
       },
     },
   });
@@ -74,7 +74,7 @@ it("asks the agent's own queue, again after a failure that may pass", async () =
   answers.push(async () => {
     throw ApplicationFailure.retryable('no control socket', 'agent_not_connected');
   });
-  expect(await deliver({})).toEqual({ outcome: 'succeeded' });
+  expect(await deliver({})).toEqual({ outcome: 'delivered' });
   expect(asked).toHaveLength(2);
 });
 
