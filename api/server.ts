@@ -141,6 +141,8 @@ export async function startApi(
     const isGone =
       row.type === 'agent.revoked' || (row.type === 'agent.updated' && row.data.tokenRotated === true);
     if (isGone && row.agentId !== null) bridge.expel(row.agentId);
+    if (row.type === 'agent.connected' && row.agentId !== null)
+      bridge.supersede(row.agentId, Number(row.data.epoch));
   });
 
   const closeParts = async (): Promise<void> => {

@@ -311,8 +311,12 @@ export async function findReadableCommands(
   db: Queryable,
   commandIds: readonly string[],
 ): Promise<ReadableCommands> {
+  return separateReadable(await selectCommands(db, commandIds));
+}
+
+function separateReadable(rows: readonly (StoredCommand & StoredAct)[]): ReadableCommands {
   const found: ReadableCommands = { commands: [], unreadable: [] };
-  for (const row of await selectCommands(db, commandIds)) {
+  for (const row of rows) {
     if (actSchema.safeParse(row.act).success) found.commands.push(rowToCommandWithAct(row));
     else found.unreadable.push({ commandId: row.command_id, agentId: row.agent_id });
   }
@@ -564,7 +568,7 @@ export async function claimQueuedCommands(
   only?: string,
 ): Promise<ReadableCommands> {
   if (sockets.length === 0) return { commands: [], unreadable: [] };
-  const claimed = await query<{ command_id: string }>(
+  const claimed = await query<StoredCommand & StoredAct>(
     db,
     `with here as (
        select c.agent_id, c.epoch, c.journal_id
@@ -573,8 +577,8 @@ export async function claimQueuedCommands(
          on s.agent_id = c.agent_id and s.epoch = c.epoch
        order by c.agent_id for share of c
      ), picked as (
-       select q.command_id, here.epoch, here.journal_id
-       from here join commands q on q.agent_id = here.agent_id
+       select q.command_id, here.epoch, here.journal_id, t.public_id as task_public_id
+       from here join commands q on q.agent_id = here.agent_id left join tasks t on t.id = q.task_id
        where q.state = 'queued' and q.expires_at > now()
          and (cast(:only as uuid) is null or q.command_id = cast(:only as uuid))
        order by q.created_at, q.command_id limit :limit
@@ -583,8 +587,8 @@ export async function claimQueuedCommands(
      update commands c set state = 'sent', sent_at = now(), sent_epoch = picked.epoch,
             sent_journal_id = picked.journal_id,
             overdue_at = c.expires_at + make_interval(secs => :margin_seconds)
-     from picked where c.command_id = picked.command_id
-     returning c.command_id`,
+     from picked, acts a where c.command_id = picked.command_id and a.digest = c.digest
+     returning ${columns}, ${actColumns}, picked.task_public_id`,
     {
       sockets: JSON.stringify(sockets.map((s) => ({ agent_id: s.agentId, epoch: s.epoch }))),
       only: only ?? null,
@@ -592,10 +596,10 @@ export async function claimQueuedCommands(
       margin_seconds: UNKNOWN_MARGIN_MS / 1000,
     },
   );
-  return findReadableCommands(
-    db,
-    claimed.map((row) => row.command_id),
+  claimed.sort(
+    (x, y) => x.created_at.getTime() - y.created_at.getTime() || (x.command_id < y.command_id ? -1 : 1),
   );
+  return separateReadable(claimed);
 }
 
 /** Commands out on these agents for which a cancel was asked. */

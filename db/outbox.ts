@@ -58,16 +58,11 @@ export async function insertOutbox(db: Queryable, entries: readonly OutboxEntry[
   return rows.map(rowToOutbox);
 }
 
-/** Is an older row for the same workflow still undelivered? Then this one must wait its turn. */
-export async function hasEarlierOutbox(db: Queryable, workflowId: string, id: number): Promise<boolean> {
-  const rows = await query(
-    db,
-    'select 1 as found from outbox where workflow_id = :workflow_id and id < :id limit 1',
-    {
-      workflow_id: workflowId,
-      id,
-    },
-  );
+/** Does this workflow still have undelivered rows? */
+export async function hasOutboxRows(db: Queryable, workflowId: string): Promise<boolean> {
+  const rows = await query(db, 'select 1 as found from outbox where workflow_id = :workflow_id limit 1', {
+    workflow_id: workflowId,
+  });
   return rows.length > 0;
 }
 

@@ -5,6 +5,7 @@
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { generateKey, inheritedEnvironment, keepSecret } from '../config.ts';
 import { type Lock, LockHeldError, takeLock } from './lock.ts';
 import { MACHINE_VARIABLES, type StackLog } from './log-port.ts';
@@ -25,6 +26,12 @@ export const DEFAULT_POSTGRES_PORT = 54_329;
 
 /** Another program may take a free port before the server does. */
 const MAX_PORT_ATTEMPTS = 3;
+/**
+ * Busy backends of a server that was killed hold its shared memory until their statement ends, and the next server
+ * refuses to start beside them. Milliseconds.
+ */
+const LEFTOVER_BACKENDS_TIMEOUT_MS = 60_000;
+const LEFTOVER_BACKENDS_PAUSE_MS = 500;
 
 export interface PostgresOptions {
   log: StackLog;
@@ -173,7 +180,7 @@ async function startOnFreePort(
   for (let attempt = 1; ; attempt += 1) {
     const port = await findFreePort(attempt === 1 ? preferred : undefined);
     try {
-      return await startCluster(cluster, { port, logFile, temporaryFolder: place.temporaryFolder });
+      return await startBesideNobody(cluster, { port, logFile, temporaryFolder: place.temporaryFolder });
     } catch (error) {
       const isTaken = error instanceof Error && /could not bind|address already in use/i.test(error.message);
       if (!isTaken || attempt === MAX_PORT_ATTEMPTS) throw error;
@@ -181,6 +188,22 @@ async function startOnFreePort(
         { event: 'postgres_port_taken', port },
         `PostgreSQL: port ${port} was taken meanwhile`,
       );
+    }
+  }
+}
+
+async function startBesideNobody(
+  cluster: Cluster,
+  options: Parameters<typeof startCluster>[1],
+): ReturnType<typeof startCluster> {
+  const deadline = Date.now() + LEFTOVER_BACKENDS_TIMEOUT_MS;
+  for (;;) {
+    try {
+      return await startCluster(cluster, options);
+    } catch (error) {
+      const isHeld = error instanceof Error && /pre-existing shared memory block/.test(error.message);
+      if (!isHeld || Date.now() > deadline) throw error;
+      await delay(LEFTOVER_BACKENDS_PAUSE_MS);
     }
   }
 }

@@ -3,7 +3,9 @@
  *
  *  A. A row is deleted only after Temporal has taken it, so it may be delivered twice (two processes, a crash
  *     between), never zero times: starts are refused as duplicates, workflows ignore signals they have heard.
- *  B. Rows of one workflow go in order: a row waits for every older row of its workflow.
+ *  B. The drainer sends the rows of one workflow in order: a row waits for every older row of its workflow. The delivery
+ *     right after a commit does not ask for older rows; a signal may overtake another (workflows key them by step and
+ *     batch), and one that comes before its workflow's start finds nobody and is left for the drainer.
  *  C. A signal to a workflow that is closed or unknown, with no start pending (B), can never arrive: it is dropped.
  *     What it says is in the rows; if the task is still open, the reconciler ends it.
  */
@@ -12,7 +14,7 @@ import type { TemporalClient } from './connection.ts';
 import { failureKind } from './failures.ts';
 import { signalWorkflow, startWorkflow } from './workflows.ts';
 
-/** The delivery that follows a commit may take this long in all, milliseconds: a request waits for it. */
+/** The delivery that follows a commit may take this long in all, milliseconds; after that the drainer has it. */
 const IMMEDIATE_DEADLINE_MS = 1_000;
 /** Deadline of one call of the drainer, milliseconds. */
 const DRAIN_DEADLINE_MS = 10_000;
@@ -41,7 +43,6 @@ export interface OutboxItem {
 
 /** The table, as much of it as is needed here. */
 export interface OutboxStore {
-  hasEarlier(workflowId: string, id: number): Promise<boolean>;
   /** Due rows, oldest first, only the first of each workflow. */
   listDue(limit: number): Promise<OutboxItem[]>;
   remove(ids: readonly number[]): Promise<void>;
@@ -77,8 +78,7 @@ export function createOutboxDispatcher(deps: DispatcherDeps): OutboxDispatcher {
         const leftMs = deadlineAt - Date.now();
         if (leftMs <= 0) break;
         try {
-          if (await outbox.hasEarlier(row.workflowId, row.id)) break; // B
-          await send(row, leftMs);
+          await send(row, leftMs, 'leave');
           delivered++;
         } catch (error) {
           log.debug({
@@ -103,7 +103,7 @@ export function createOutboxDispatcher(deps: DispatcherDeps): OutboxDispatcher {
       const counts = await mapLimited(due, MAX_PARALLEL, async (row) => {
         if (!temporal.ready() || signal?.aborted) return 0;
         try {
-          await send(row, DRAIN_DEADLINE_MS);
+          await send(row, DRAIN_DEADLINE_MS, 'drop');
           return 1;
         } catch (error) {
           await postpone(row, error);
@@ -115,10 +115,10 @@ export function createOutboxDispatcher(deps: DispatcherDeps): OutboxDispatcher {
     return total;
   }
 
-  async function send(row: OutboxItem, deadlineMs: number): Promise<void> {
+  async function send(row: OutboxItem, deadlineMs: number, unknown: 'leave' | 'drop'): Promise<void> {
     const { workflowId } = row;
     if (row.kind === 'signal') {
-      await sendSignal(row, deadlineMs);
+      await sendSignal(row, deadlineMs, unknown);
     } else if (row.kind === 'start_task') {
       const { input, title } = row.payload as unknown as { input: TaskWorkflowInput; title: string };
       const start = { type: 'task', input, title } as const;
@@ -132,12 +132,12 @@ export function createOutboxDispatcher(deps: DispatcherDeps): OutboxDispatcher {
     if (row.kind === 'start_task') await noteStart(row);
   }
 
-  async function sendSignal(row: OutboxItem, deadlineMs: number): Promise<void> {
+  async function sendSignal(row: OutboxItem, deadlineMs: number, unknown: 'leave' | 'drop'): Promise<void> {
     const signal = row.payload as unknown as WorkflowSignal;
     try {
       await signalWorkflow(temporal, { workflowId: row.workflowId, signal, deadlineMs });
     } catch (error) {
-      if (failureKind(error) !== 'not_found') throw error;
+      if (failureKind(error) !== 'not_found' || unknown === 'leave') throw error;
       const { workflowId } = row;
       log.warn({ event: 'outbox_signal_dropped', outboxId: row.id, workflowId, signal: signal.name }); // C
     }

@@ -44,7 +44,7 @@ export function openInbox(): Inbox {
   let ended: EndedSignal | undefined;
 
   setHandler(decidedSignal, (signal) => {
-    if (!isStep(signal)) return; // C
+    if (!isStep(signal) || !saysWhatFollows(signal)) return; // C
     const isLate = signal.then === 'hold' && decisions.has(signal.step);
     if (!isLate) decisions.set(signal.step, signal);
     lastDecidedStep = Math.max(lastDecidedStep, signal.step);
@@ -72,4 +72,9 @@ export function openInbox(): Inbox {
 
 function isStep(signal: { step: number } | undefined): signal is { step: number } {
   return typeof signal?.step === 'number';
+}
+
+/** Without a batch to wait for, `run` would be heard again and again while the row says that nothing was decided. */
+function saysWhatFollows({ then, batchId }: DecidedSignal): boolean {
+  return then === 'run' ? typeof batchId === 'string' : then === 'again' || then === 'hold';
 }

@@ -15,7 +15,7 @@ import {
 } from '../../contracts/agent-protocol.ts';
 import { isProblem } from '../../contracts/errors.ts';
 import { agentTaskQueue } from '../../contracts/workflow-io.ts';
-import type { CommandWithAct } from '../../db/commands.ts';
+import { CLAIM_LIMIT, type CommandWithAct, type Socket } from '../../db/commands.ts';
 import { connectAgent, disconnectAgent } from '../../domain/agents/connections.ts';
 import { type PresenceReport, recordPresence } from '../../domain/agents/presence.ts';
 import { claimQueued, findCancelRequests, findStaleSockets } from '../../domain/commands/claim.ts';
@@ -54,6 +54,8 @@ export interface Bridge {
   wake(agentIds: readonly string[] | '*'): void;
   /** Close an agent's socket here, if it has one: its credential is gone. */
   expel(agentId: string): void;
+  /** Another bridge accepted a hello of this agent at that epoch: close the older socket here, if there is one. */
+  supersede(agentId: string, epoch: number): void;
   /** Stop accepting, tell the agents, store what they reported. Idempotent. */
   close(): Promise<void>;
 }
@@ -201,25 +203,19 @@ export function createBridge(deps: BridgeDeps): Bridge {
       const ids = wanted;
       wanted = new Set();
       const sockets = registry.all().filter((socket) => ids === '*' || ids.has(socket.agentId));
-      await scan(sockets).catch((error: unknown) => log.error({ event: 'bridge_scan_failed', err: error }));
+      await scan(sockets, ids === '*').catch((error: unknown) =>
+        log.error({ event: 'bridge_scan_failed', err: error }),
+      );
     }
     scanning = undefined;
   };
 
-  const scan = async (sockets: readonly AgentSocket[]): Promise<void> => {
+  const scan = async (sockets: readonly AgentSocket[], isFull: boolean): Promise<void> => {
     const held = sockets.flatMap((socket) => {
       const live = socket.live();
       return live === undefined ? [] : [{ agentId: socket.agentId, epoch: live.epoch, hello: live.hello }];
     });
     if (held.length === 0) return;
-    const stale = await findStaleSockets(domain, held);
-    // Only the sockets that were asked about: a newer one may have come meanwhile.
-    const closeSame = (agentId: string, code: number, reason: string): void => {
-      const socket = registry.find(agentId);
-      if (socket !== undefined && sockets.includes(socket)) socket.close(code, reason);
-    };
-    for (const agentId of stale.expelled) closeSame(agentId, closeCodes.revoked, EXPELLED);
-    for (const agentId of stale.superseded) closeSame(agentId, closeCodes.superseded, SUPERSEDED);
     const takers = held.filter(
       (one) => one.hello.delivery === 'websocket' && !registry.isDraining(one.agentId),
     );
@@ -230,13 +226,34 @@ export function createBridge(deps: BridgeDeps): Bridge {
       if (socket?.live()?.epoch === commands[0]?.sentEpoch && socket !== undefined)
         track(offerAll(socket, commands));
     }
-    if (claimed.length > 0) wake([...new Set(claimed.map((command) => command.agentId))]);
+    // A full claim: there may be more.
+    if (claimed.length >= CLAIM_LIMIT) wake([...new Set(claimed.map((command) => command.agentId))]);
     const agentIds = held.map((one) => one.agentId);
     for (const cancel of await findCancelRequests(domain, agentIds)) {
       registry
         .find(cancel.agentId)
         ?.send({ type: 'cancel', commandId: cancel.commandId, reason: cancel.reason });
     }
+    if (isFull) await dropStale(sockets, held);
+  };
+
+  /** The backstop of lost events: sockets whose connection was taken over, or whose credential is gone. */
+  const dropStale = async (sockets: readonly AgentSocket[], held: readonly Socket[]): Promise<void> => {
+    const stale = await findStaleSockets(domain, held);
+    // Only the sockets that were asked about: a newer one may have come meanwhile.
+    const closeSame = (agentId: string, code: number, reason: string): void => {
+      const socket = registry.find(agentId);
+      if (socket !== undefined && sockets.includes(socket)) socket.close(code, reason);
+    };
+    for (const agentId of stale.expelled) closeSame(agentId, closeCodes.revoked, EXPELLED);
+    for (const agentId of stale.superseded) closeSame(agentId, closeCodes.superseded, SUPERSEDED);
+  };
+
+  /** Another bridge has accepted a newer hello of this agent. */
+  const supersede = (agentId: string, epoch: number): void => {
+    const socket = registry.find(agentId);
+    const live = socket?.live();
+    if (live !== undefined && live.epoch < epoch) socket?.close(closeCodes.superseded, SUPERSEDED);
   };
 
   const expel = (agentId: string): void => registry.find(agentId)?.close(closeCodes.revoked, EXPELLED);
@@ -294,6 +311,7 @@ export function createBridge(deps: BridgeDeps): Bridge {
     },
     wake,
     expel,
+    supersede,
     close() {
       closed ??= (async () => {
         for (const timer of timers) clearInterval(timer);

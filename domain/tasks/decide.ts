@@ -256,7 +256,7 @@ export async function sendStep(
     },
   });
   await setStepBatch(unit.trx, { taskId: task.id, runNo: step.runNo, stepNo: step.stepNo }, batchId);
-  await updateTask(unit.trx, task.id, { state: 'running' });
+  await updateTask(unit.trx, task.id, { state: 'running', stepNo: step.stepNo });
   unit.emit('task.step_started', {
     taskId: task.id,
     batchId,

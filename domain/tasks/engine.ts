@@ -220,7 +220,6 @@ async function propose(
   });
   if (task.mode === 'auto' && (await isPreApproved(unit, task, ref, answer.command, act.mode))) {
     const creator = actorOfCreator(task);
-    await updateTask(unit.trx, task.id, { stepNo: step.stepNo });
     await writeDecision(unit, creator, task, step, {
       decision: 'approve',
       reason: 'pre-approved on the task',
@@ -244,6 +243,7 @@ async function isPreApproved(
   mode: string,
 ): Promise<boolean> {
   if (mode !== 'shell' || !task.preApproved.includes(command)) return false;
+  if (ref.step === 1) return true;
   const commands = await listTaskCommands(unit.trx, task.id, task.runNo);
   return !commands.some((earlier) => earlier.stepNo === ref.step - 1 && earlier.state === 'unknown');
 }

@@ -148,7 +148,8 @@ export async function writeProposal(unit: Unit, task: TaskRow, proposal: Proposa
     expectedEffect: proposal.expectedEffect,
     riskLabel: risk.label,
     riskReasons: risk.reasons,
-    expiresAt: new Date(Date.now() + task.approvalTimeoutMs),
+    // Nobody can decide after the task's own deadline.
+    expiresAt: new Date(Math.min(Date.now() + task.approvalTimeoutMs, task.deadlineAt.getTime())),
     model: proposal.usage?.model ?? null,
     mock: proposal.usage?.mock ?? false,
     inputTokens: proposal.usage?.inputTokens ?? 0,

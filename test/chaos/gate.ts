@@ -15,8 +15,8 @@ export interface Gate {
   hold(direction: Direction): void;
   /** From the first bytes on that hold this text, what goes in this direction waits. */
   holdFrom(direction: Direction, text: string): void;
-  /** Everything flows again, what waited first. */
-  release(): void;
+  /** Everything (of one direction, when given) flows again, what waited first. */
+  release(only?: Direction): void;
   /** Bytes that wait in this direction, over all connections. */
   heldBytes(direction: Direction): number;
   /** End every connection now. */
@@ -84,14 +84,15 @@ export async function openGate(target: () => number): Promise<Gate> {
       triggers[direction] = text;
       heldBytes[direction] = 0;
     },
-    release() {
-      held.up = false;
-      held.down = false;
+    release(only) {
       for (const direction of ['up', 'down'] as const) {
+        if (only !== undefined && only !== direction) continue;
+        held[direction] = false;
         triggers[direction] = null;
         heldBytes[direction] = 0;
       }
-      for (const pipe of pipes) for (const chunk of pipe.waiting.splice(0)) pipe.target.write(chunk);
+      for (const pipe of pipes)
+        if (!held[pipe.direction]) for (const chunk of pipe.waiting.splice(0)) pipe.target.write(chunk);
     },
     heldBytes: (direction) => heldBytes[direction],
     cut,

@@ -101,8 +101,13 @@ export const points: readonly Point[] = [
   {
     name: 'the process runs, its start is not reported',
     isDelivery: true,
-    beforeDecision: (run) => run.stage.gates.agents.hold('up'),
-    reach: (run) => run.untilEffect(),
+    beforeDecision: (run) => run.stage.gates.agents.holdFrom('down', '"type":"run"'),
+    reach: async (run) => {
+      await run.untilHeld('agents', 'down');
+      run.stage.gates.agents.hold('up');
+      run.stage.gates.agents.release('down');
+      await run.untilEffect();
+    },
     killsWhileRunning: true,
     outcome: lostByAgent,
   },

@@ -44,7 +44,12 @@ export async function driveTask(
       (value) => value,
       what,
     );
-  const agentLines = stage.agent.lines.length;
+  const commandIds = (): string[] =>
+    watch.changes.flatMap((change) =>
+      change.table === 'commands' && change.commandId !== undefined && isNew(change)
+        ? [change.commandId]
+        : [],
+    );
 
   const run: Run = {
     stage,
@@ -56,17 +61,13 @@ export async function driveTask(
       ),
     untilHeld: (gate, direction) =>
       until(() => stage.gates[gate].heldBytes(direction) > 0, `bytes held at ${gate}`),
-    untilEffect: async () => {
-      await run.untilChange('commands', 'sent');
-      const ids = watch.changes.filter((change) => change.table === 'commands' && isNew(change));
-      await until(
-        () => ids.some(({ commandId }) => stage.effects.counts().has(commandId ?? '')),
-        'the effect',
-      );
-    },
+    untilEffect: () => until(() => commandIds().some((id) => stage.effects.counts().has(id)), 'the effect'),
     untilAgentSays: (event) =>
       until(
-        () => stage.agent.lines.slice(agentLines).some((line) => line.includes(`"${event}"`)),
+        () =>
+          stage.agent.lines.some(
+            (line) => line.includes(`"${event}"`) && commandIds().some((id) => line.includes(id)),
+          ),
         `the agent says ${event}`,
       ),
     untilAgentIsAway: () =>

@@ -2,10 +2,12 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { loadConfig } from '../../config.ts';
 import type { BatchView, CommandView } from '../../contracts/commands.ts';
 import type { StepView, TaskView } from '../../contracts/tasks.ts';
+import { query } from '../../db/database.ts';
 import { migrateUp } from '../../db/migrate.ts';
 import type { StackLog } from '../../stack/log-port.ts';
 import { findFreePort } from '../../stack/ports.ts';
@@ -121,12 +123,32 @@ async function statusOf(path: string): Promise<number> {
   return response.status;
 }
 
+/** A backend that is in the middle of a statement outlives its killed server, and holds the next one up. */
+async function keepOneBackendBusy(): Promise<void> {
+  const client = new pg.Client({ connectionString: databaseUrl });
+  client.on('error', () => undefined);
+  await client.connect();
+  client
+    .query('select count(*) from generate_series(1, 10000000) as n where n % 7 = 3')
+    .catch(() => undefined);
+  await stage.installation.until(
+    () =>
+      query(
+        stage.installation.db,
+        `select 1 from pg_stat_activity where state = 'active' and query like '%generate_series(1, 10000000)%' and pid <> pg_backend_pid()`,
+      ),
+    (rows) => rows.length === 1,
+    'a busy backend',
+  );
+}
+
 describe('PostgreSQL', () => {
   test.each(['stop', 'kill'] as const)(
     '%s and start in the middle: all acknowledged work completes',
     async (how) => {
       const work = await beginWork();
       const pids = pidsOf();
+      if (how === 'kill') await keepOneBackendBusy();
       await postgres[how]();
       // Their results cannot be stored now: the agent keeps them.
       work.running.command.release();

@@ -114,3 +114,48 @@ describe('reassign', () => {
     }
   });
 });
+
+describe('an agent is revoked', () => {
+  const revoke = (agentId: string) => system.call('POST', `/v1/agents/${agentId}/revoke`);
+
+  it('while its proposal waits: it cannot be approved, and the next one fails the task', async () => {
+    await system.enrol('gone-1');
+    const task = await desk.create({ goal: 'run `echo x`', target: { agentId: 'gone-1' } });
+    const { digest } = await desk.untilProposed(task.id, 1);
+    await revoke('gone-1');
+    const approval = await desk.decide(task.id, { decision: 'approve', step: 1, digest });
+    expect(approval).toMatchObject({ status: 403, body: { code: 'agent_revoked' } });
+    expect(await desk.step(task.id, 1)).toMatchObject({ decision: null, commands: [] });
+    const rejection = { decision: 'reject', step: 1, digest, reason: 'it is gone' };
+    expect((await desk.decide(task.id, rejection)).status).toBe(200);
+    expect(await desk.untilEnded(task.id)).toMatchObject({
+      state: 'failed',
+      result: { reason: 'agent_revoked', summary: 'the agent of this task has been revoked' },
+    });
+  });
+
+  it('while its proposal waits: the task can be moved to another', async () => {
+    await system.enrol('gone-2');
+    const task = await desk.create({ goal: 'run `echo x`', target: { agentId: 'gone-2' } });
+    await desk.untilProposed(task.id, 1);
+    await revoke('gone-2');
+    expect((await assign(task.id, 'first')).status).toBe(200);
+    await desk.approve(task.id, 2);
+    expect((await desk.untilEnded(task.id)).state).toBe('completed');
+  });
+
+  it('while its command is queued: the command is rejected, the task goes on to fail', async () => {
+    await system.enrol('gone-3');
+    const task = await desk.create({ goal: 'run `echo x`', target: { agentId: 'gone-3' } });
+    await desk.approve(task.id, 1);
+    await revoke('gone-3');
+    expect(await desk.untilEnded(task.id)).toMatchObject({
+      state: 'failed',
+      result: { reason: 'agent_revoked' },
+    });
+    expect((await desk.step(task.id, 1)).commands[0]).toMatchObject({
+      state: 'rejected',
+      reason: 'agent_revoked',
+    });
+  });
+});

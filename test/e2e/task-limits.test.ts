@@ -40,7 +40,8 @@ describe('limits', () => {
         result: { success: false, reason: 'deadline', summary: 'the deadline of the task has passed' },
       });
     }
-    expect(await desk.step(waiting.id, 1)).toMatchObject({ decision: 'expire' });
+    const step = await desk.step(waiting.id, 1);
+    expect(step).toMatchObject({ decision: 'expire', expiresAt: waiting.deadlineAt });
   });
 
   it('at its deadline a running command is stopped first', async () => {

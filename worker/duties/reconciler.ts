@@ -6,7 +6,7 @@
  *  B. While an outbox row waits for the workflow it is not lost, only not started yet.
  *  C. A reset run has the same workflow id and is open, so it counts as running.
  */
-import { hasEarlierOutbox } from '../../db/outbox.ts';
+import { hasOutboxRows } from '../../db/outbox.ts';
 import type { DomainDeps } from '../../domain/deps.ts';
 import { failLostTask, listIdleTasks, setTaskNamespace } from '../../domain/tasks/lost.ts';
 import type { TemporalClient } from '../../temporal/connection.ts';
@@ -58,7 +58,7 @@ async function reconcileTask(deps: ReconcilerDeps, task: IdleTask, namespaceId: 
     });
     return false; // A
   }
-  if (await hasEarlierOutbox(domain.db, workflowId, Number.MAX_SAFE_INTEGER)) return false; // B
+  if (await hasOutboxRows(domain.db, workflowId)) return false; // B
   const presence = await findWorkflow(temporal, workflowId);
   if (presence === 'running') {
     if (task.namespaceId === null) await setTaskNamespace(domain, { taskId, namespaceId });
