@@ -1,6 +1,6 @@
 /**
  * Structured logging: one event name per fact (`log.info({ event: 'task_created', taskId })`), ids always, durations
- * in ms, secrets never. JSON lines for machines, or short lines for people.
+ * in ms, errors as `err`, secrets never. JSON lines for machines, or short lines for people.
  */
 import { type DestinationStream, destination, type Logger as PinoLogger, pino, stdSerializers } from 'pino';
 
@@ -26,7 +26,7 @@ export function createLogger({ level = 'info', format = 'json', name, stream }: 
       base: {},
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       formatters: { level: (label) => ({ level: label }), log: (fields) => redactFields(fields, 0) },
-      serializers: { err: serializeError, error: serializeError },
+      serializers: { err: serializeError },
       // Messages, errors and fields of child loggers as well; what it replaces never spans a quote.
       hooks: { streamWrite: redactText },
       // Fields of child loggers do not pass through formatters.log.
@@ -86,7 +86,7 @@ const SHORT_LEVEL: Record<string, string> = {
   error: 'ERROR',
   fatal: 'FATAL',
 };
-const NOT_SHOWN = new Set(['level', 'time', 'name', 'event', 'msg', 'err', 'error']);
+const NOT_SHOWN = new Set(['level', 'time', 'name', 'event', 'msg', 'err']);
 
 /** `12:03:04.123 info  api task_created taskId=… — message`, and the stack of an error on the lines below. */
 export function formatPretty(line: string): string {
@@ -95,7 +95,7 @@ export function formatPretty(line: string): string {
   const fields = Object.entries(record)
     .filter(([name, value]) => !NOT_SHOWN.has(name) && value !== undefined)
     .map(([name, value]) => `${name}=${formatValue(value)}`);
-  const failure = record.err ?? record.error;
+  const failure = record.err;
   const clock = String(record.time).slice(11, 23);
   const head = [
     clock,
@@ -129,5 +129,5 @@ function formatFailure(failure: unknown): string {
   if (failure === undefined || failure === null) return '';
   if (typeof failure === 'object' && 'stack' in failure)
     return `\n    ${String(failure.stack).replaceAll('\n', '\n    ')}`;
-  return ` error=${formatValue(failure)}`;
+  return ` err=${formatValue(failure)}`;
 }

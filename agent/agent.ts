@@ -132,7 +132,7 @@ async function startParts(options: AgentOptions, onReady: () => void): Promise<P
     machine = await createMachine(options, log);
     return await connectParts(options, log, { journal, machine, release: lock.release, onReady });
   } catch (error) {
-    log.error('agent_start_failed', { error: errorText(error) });
+    log.error('agent_start_failed', { err: errorText(error) });
     journal?.close();
     machine?.close();
     lock.release();
@@ -156,7 +156,7 @@ async function connectParts(
   const streams: StreamDeps = {
     spoolDirectory,
     link,
-    onDiskError: (error) => log.error('spool_write_failed', { error: errorText(error) }),
+    onDiskError: (error) => log.error('spool_write_failed', { err: errorText(error) }),
   };
   const maxParallel = options.maxParallel ?? DEFAULT_MAX_PARALLEL;
   const commands = createCommands({ journal, executor, link, streams, maxParallel, log });

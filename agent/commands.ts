@@ -11,7 +11,13 @@
  *  M1. Frames are handled in the order they come and change the state at once, so the frames of one command are
  *      never handled out of order.
  */
-import { actDigest, NO_DIGEST, type RunFrame, type StreamName, streamNames } from '../contracts/agent-protocol.ts';
+import {
+  actDigest,
+  NO_DIGEST,
+  type RunFrame,
+  type StreamName,
+  streamNames,
+} from '../contracts/agent-protocol.ts';
 import type { Executor } from './executor.ts';
 import type { Journal } from './journal.ts';
 import { createLauncher } from './launcher.ts';
@@ -85,7 +91,7 @@ export function createCommands(deps: CommandsDeps): Commands {
     try {
       journal.finished(result, memoryOutput(command.streams));
     } catch (error) {
-      log.error('journal_write_failed', { commandId, error: errorText(error) });
+      log.error('journal_write_failed', { commandId, err: errorText(error) });
     }
     const { outcome, exitCode, reason, durationMs } = result;
     log.info('command_finished', { commandId, outcome, exitCode, reason, durationMs });
@@ -207,7 +213,7 @@ export function createCommands(deps: CommandsDeps): Commands {
       try {
         journal.acked(commandId);
       } catch (error) {
-        log.error('journal_write_failed', { commandId, error: errorText(error) });
+        log.error('journal_write_failed', { commandId, err: errorText(error) });
       }
       for (const resolve of ackWaiters.get(commandId) ?? []) resolve();
       ackWaiters.delete(commandId);

@@ -131,7 +131,7 @@ export function createConnection(options: ConnectionOptions): Connection {
       request.destroy();
       socket.terminate();
     });
-    socket.on('error', (error) => log.debug('socket_error', { error: errorText(error) }));
+    socket.on('error', (error) => log.debug('socket_error', { err: errorText(error) }));
     socket.on('close', (code, reason) => {
       clearTimeout(deadline);
       clearInterval(ping);

@@ -251,7 +251,7 @@ function watch(deps: ExecutorDeps, job: Job, child: ChildProcess, pid: number, s
   };
   // Node's timers run on the monotonic clock.
   const timer = setTimeout(() => stop('timed_out', 'timeout'), job.act.timeoutMs);
-  child.on('error', (error) => deps.log.warn('command_process_error', { error: error.message }));
+  child.on('error', (error) => deps.log.warn('command_process_error', { err: error.message }));
   child.once('exit', (exitCode, signal) => void finish(exitCode, signal));
   return { kind: 'started', pid, processStart, done, stop: (reason) => stop('canceled', reason) };
 }

@@ -52,7 +52,7 @@ export function createLauncher(deps: LauncherDeps): Launcher {
     startQueued();
   };
   const journalFailed = (command: LiveCommand, error: unknown): void =>
-    log.error('journal_write_failed', { commandId: command.commandId, error: errorText(error) });
+    log.error('journal_write_failed', { commandId: command.commandId, err: errorText(error) });
 
   const begin = (command: LiveCommand): void => {
     if (command.state.kind !== 'queued') return;

@@ -58,7 +58,7 @@ async function main(): Promise<number> {
 main().then(
   (code) => process.exit(code),
   (error: unknown) => {
-    createAgentLog().error('agent_failed', { error: errorText(error) });
+    createAgentLog().error('agent_failed', { err: errorText(error) });
     process.exit(1);
   },
 );

@@ -32,7 +32,7 @@ export function startPresence(deps: {
     link.send({ type: 'presence', journalSeq: journal.seq(), running: commands.runningCount(), metrics });
   };
   const reportSafely = (): void => {
-    report().catch((error: unknown) => deps.log.warn('presence_failed', { error: errorText(error) }));
+    report().catch((error: unknown) => deps.log.warn('presence_failed', { err: errorText(error) }));
   };
   return {
     begin: (intervalMs) => {

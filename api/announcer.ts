@@ -1,22 +1,20 @@
 import { channels } from '../contracts/events.ts';
-import type { Notifier } from '../db/notify.ts';
+import { type AnnouncerDeps, createAnnouncer } from '../domain/announcer.ts';
 import type { Announcer } from '../domain/deps.ts';
-import type { OutboxDispatcher } from '../temporal/dispatcher.ts';
 import type { Hub } from './events/hub.ts';
 
-export interface AnnouncerDeps {
+export interface ApiAnnouncerDeps extends AnnouncerDeps {
   /** Identity of this process: its own notifications tell it nothing new. */
   processId: string;
   hub: Pick<Hub, 'offer' | 'offerOutput'>;
-  /** Look at the rows of agents connected here; set once the bridge exists. */
+  /** Look at the rows of agents connected here. */
   wakeAgents(agentIds: readonly string[]): void;
-  notifier: Pick<Notifier, 'notify'>;
-  dispatcher: OutboxDispatcher;
 }
 
 /** The announcer of the API: this process's clients and sockets hear at once, other processes by NOTIFY. */
-export function createApiAnnouncer(deps: AnnouncerDeps): Announcer {
-  const { processId, hub, notifier, dispatcher } = deps;
+export function createApiAnnouncer(deps: ApiAnnouncerDeps): Announcer {
+  const { processId, hub, notifier } = deps;
+  const others = createAnnouncer(deps);
   return {
     events(rows) {
       hub.offer(rows);
@@ -24,17 +22,12 @@ export function createApiAnnouncer(deps: AnnouncerDeps): Announcer {
     },
     agents(agentIds) {
       deps.wakeAgents(agentIds);
-      notifier.notify(channels.agents, agentIds);
+      others.agents(agentIds);
     },
     output(commandIds) {
       hub.offerOutput(commandIds);
-      notifier.notify(channels.output, commandIds);
+      others.output(commandIds);
     },
-    outbox(rows) {
-      // `deliver` never rejects; what it could not deliver is the drainer's.
-      void dispatcher.deliver(rows).then((delivered) => {
-        if (delivered < rows.length) notifier.notify(channels.outbox);
-      });
-    },
+    outbox: others.outbox,
   };
 }

@@ -19,7 +19,7 @@ import { createRateLimit } from './rate-limit.ts';
 import type { Checks } from './readiness.ts';
 import { routing } from './routing.ts';
 
-export interface AppDeps extends Pick<RouteFrame, 'authenticate' | 'can'> {
+export interface AppDeps extends Pick<RouteFrame, 'authenticate' | 'can' | 'onDenied'> {
   /** The routes of all families; those of the service itself (probes, documentation, `/`) are added. */
   routes: readonly MountedRoute[];
   log: Log;

@@ -1,4 +1,4 @@
-import { problem } from '../contracts/errors.ts';
+import { isProblem, problem } from '../contracts/errors.ts';
 import type { Principal, Resource, Verb } from '../contracts/principal.ts';
 import type { Handler, HandlerRequest, RouteContract } from '../contracts/route.ts';
 import type { AppContext, AppMiddleware, Authenticate, Log } from './context.ts';
@@ -21,11 +21,21 @@ export function mount<const Contract extends RouteContract, Handle extends Handl
   return { contract, handle: handler as unknown as MountedRoute['handle'] };
 }
 
+/** A known principal asked for something that the policy does not grant. */
+export interface Denial {
+  principal: Principal;
+  address: string;
+  requestId: string;
+  contract: RouteContract;
+}
+
 /** What every route needs around its handler. */
 export interface RouteFrame {
   authenticate: Authenticate;
   /** The policy, asked before anything is looked up. */
   can: (principal: Principal, verb: Verb, resource: Resource) => boolean;
+  /** Hears of every refusal for lack of a right, before it is answered. Never throws. */
+  onDenied?: (denial: Denial) => Promise<void>;
   rateLimit: RateLimit;
   shutdown: AbortSignal;
   log: Log;
@@ -43,13 +53,24 @@ export function routeMiddleware(frame: RouteFrame, { contract, handle }: Mounted
     const denial = await identify(frame, ctx, contract);
     await frame.rateLimit(ctx, contract.rateClass);
     if (denial) throw denial;
-    authorise(frame, ctx, contract);
-    const request = await parseRequest(ctx, contract, frame.shutdown);
-    const answer = handle(request);
-    const reply = await (frame.checkReplies ? declaredErrors(contract, answer) : answer);
-    if (frame.checkReplies) checkReply(contract, reply);
-    sendReply(ctx, contract, reply, frame);
+    try {
+      authorise(frame, ctx, contract);
+      const request = await parseRequest(ctx, contract, frame.shutdown);
+      const answer = handle(request);
+      const reply = await (frame.checkReplies ? declaredErrors(contract, answer) : answer);
+      if (frame.checkReplies) checkReply(contract, reply);
+      sendReply(ctx, contract, reply, frame);
+    } catch (error) {
+      // By the policy of the route, or by what the handler found to depend on the thing or on the body.
+      if (isProblem(error, 'forbidden')) await reportDenial(frame, ctx, contract);
+      throw error;
+    }
   };
+}
+
+async function reportDenial(frame: RouteFrame, ctx: AppContext, contract: RouteContract): Promise<void> {
+  const { principal, address, requestId } = ctx.state;
+  if (principal !== null) await frame.onDenied?.({ principal, address, requestId, contract });
 }
 
 /** Finds out who asks; a bad credential is returned so that the call is counted before it is refused. */

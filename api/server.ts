@@ -27,15 +27,13 @@ import { type AppOptions, createApp } from './app.ts';
 import { createAuthenticate } from './authenticate.ts';
 import { type Bridge, createBridge } from './bridge/bridge.ts';
 import { createRegistry, type Registry } from './bridge/registry.ts';
+import { createDenialRecorder } from './denials.ts';
 import { createHub, type Hub } from './events/hub.ts';
 import { type ListenerAddress, listen } from './listen.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import type { Checks } from './readiness.ts';
-import { agentRoutes } from './routes/v1/agents.ts';
-import { authRoutes } from './routes/v1/auth.ts';
-import { commandRoutes } from './routes/v1/commands.ts';
-import { eventRoutes, eventUpgradeRoute } from './routes/v1/events.ts';
-import { taskRoutes } from './routes/v1/tasks.ts';
+import { createRoutes } from './routes/index.ts';
+import { eventUpgradeRoute } from './routes/v1/events.ts';
 import { createUpgradeRouter } from './upgrade.ts';
 
 export interface ApiServer {
@@ -163,19 +161,14 @@ export async function startApi(
     });
     const deps = { ...identity, hub };
     const app = createApp({
-      routes: [
-        ...authRoutes(identity),
-        ...agentRoutes(domain),
-        ...taskRoutes(deps),
-        ...commandRoutes(deps),
-        ...eventRoutes(deps),
-      ],
+      routes: createRoutes(deps),
       log,
       metrics,
       checks: createChecks(db, temporal),
       shutdown: shutdown.signal,
       authenticate,
       can: (principal, verb, resource) => can(principal, verb, resource),
+      onDenied: createDenialRecorder(domain),
       options: appOptions(config, options),
     });
     const upgrade = createUpgradeRouter({

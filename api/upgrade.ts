@@ -69,6 +69,8 @@ export function createUpgradeRouter({ routes, trustProxyHops, shutdown, log }: U
       safePath: stripSecrets(request.url ?? '/'),
       accept: () => accept(sockets, request, socket, head),
       refuse: async (reason: string, code = CLOSE_POLICY_VIOLATION) => {
+        const { safePath: path, address } = upgrade;
+        log.info({ event: 'upgrade_refused', path, address, code: 'refused', reason });
         closeRefused(await accept(sockets, request, socket, head), code, reason);
       },
     };

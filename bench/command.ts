@@ -1,10 +1,6 @@
 /** (b) An ad-hoc command to a websocket agent with a no-op executor, against the floor and a raw one-activity workflow. */
 import { randomUUID } from 'node:crypto';
-import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
 import { Client, Connection } from '@temporalio/client';
-import pg from 'pg';
-import { type WebSocket, WebSocketServer } from 'ws';
 import type { BatchView } from '../contracts/commands.ts';
 import { type Installation, RAW_TASK_QUEUE } from './installation.ts';
 import { type Figures, figuresOf, timeMs } from './statistics.ts';
@@ -46,7 +42,6 @@ export async function benchCommands(
       }
     }
   } finally {
-    await floor.close();
     await connection.close();
   }
   return {
@@ -56,44 +51,22 @@ export async function benchCommands(
   };
 }
 
-/** The least a durable command can cost: insert and commit, one WebSocket round trip to another process, update and commit. */
-async function startFloor(
-  installation: Installation,
-): Promise<{ run(): Promise<void>; close(): Promise<void> }> {
-  const database = new pg.Client({ connectionString: installation.databaseUrl });
-  await database.connect();
-  await database.query('create table if not exists bench_floor (id uuid primary key, state text not null)');
-  const server = new WebSocketServer({ host: '127.0.0.1', port: 0, perMessageDeflate: false });
-  await once(server, 'listening');
-  const connected = once(server, 'connection') as Promise<[WebSocket]>;
-  const { port } = server.address() as AddressInfo;
-  await installation.startPeer('echo-peer', { FLOOR_URL: `ws://127.0.0.1:${port}` }, /echo_peer_ready/);
-  const [socket] = await connected;
-  const waiting = new Map<string, () => void>();
-  socket.on('message', (data) => waiting.get(data.toString())?.());
+/** Start the floor (bench/processes/floor-server.ts) and its peer; both end with the installation. */
+async function startFloor(installation: Installation): Promise<{ run(): Promise<void> }> {
+  const { databaseUrl } = installation;
+  const match = await installation.startPeer(
+    'floor-server',
+    { DATABASE_URL: databaseUrl },
+    /floor_server_ready (\S+)/,
+  );
+  const address = match?.[1];
+  if (address === undefined) throw new Error('the floor did not say where it listens');
+  await installation.startPeer('echo-peer', { FLOOR_URL: `ws://${address}` }, /echo_peer_ready/);
   return {
     async run() {
-      const id = randomUUID();
-      await database.query({
-        name: 'floor_insert',
-        text: `insert into bench_floor values ($1, 'sent')`,
-        values: [id],
-      });
-      await new Promise<void>((resolve) => {
-        waiting.set(id, resolve);
-        socket.send(id);
-      });
-      waiting.delete(id);
-      await database.query({
-        name: 'floor_update',
-        text: `update bench_floor set state = 'done' where id = $1`,
-        values: [id],
-      });
-    },
-    async close() {
-      socket.terminate();
-      server.close();
-      await database.end();
+      const reply = await fetch(`http://${address}/${randomUUID()}`, { method: 'POST' });
+      if (!reply.ok) throw new Error(`the floor answered ${reply.status}`);
+      await reply.json();
     },
   };
 }

@@ -23,7 +23,8 @@ export interface Installation {
   agentId: string;
   token: string;
   call<T>(method: string, path: string, body?: unknown): Promise<T>;
-  startPeer(name: string, env: Record<string, string>, readyLine: RegExp): Promise<void>;
+  /** Start a program of bench/processes; returns the match of its ready line. */
+  startPeer(name: string, env: Record<string, string>, readyLine: RegExp): Promise<RegExpMatchArray | null>;
   stop(): Promise<void>;
 }
 
@@ -110,8 +111,7 @@ export async function startInstallation(): Promise<Installation> {
     agentId: agent.agentId,
     token,
     call,
-    startPeer: async (name, extra, line) =>
-      void (await start(name, `bench/processes/${name}.ts`, extra, line)),
+    startPeer: (name, extra, line) => start(name, `bench/processes/${name}.ts`, extra, line),
     async stop() {
       await supervisor.stop();
       await temporal.stop();

@@ -64,7 +64,7 @@ try {
       measured: '(b) ad-hoc command over HTTP: latency p50',
       ours: ms(commands.command.p50),
       peer: ms(commands.floor.p50),
-      'peer is': 'insert, ws round trip, update',
+      'peer is': 'bare Koa: insert, ws round trip, update',
       ratio: floorRatio.toFixed(2),
       goal: '<= 3',
       verdict: verdict(floorRatio <= 3),

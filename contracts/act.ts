@@ -23,8 +23,6 @@ export const DEFAULT_OUTPUT_CAP_BYTES = 16 * 1024 * 1024;
 export const DEFAULT_EXPIRY_MS = 24 * 60 * 60 * 1000;
 /** Longest time a command may wait for an offline agent, milliseconds. */
 export const MAX_EXPIRY_MS = 30 * 24 * 60 * 60 * 1000;
-/** Default command timeout, milliseconds. */
-export const DEFAULT_TIMEOUT_MS = 30_000;
 /** Version of the digest's field list. A new field means a new version. */
 export const ACT_VERSION = 1;
 

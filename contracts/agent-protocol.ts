@@ -19,7 +19,8 @@
  *  C. Output carries byte offsets. The server takes a chunk only at its next offset, otherwise it acks the offset it
  *     expects and the agent resends from there.
  *  D. A result is resent until acked. Journal entries go only after the ack.
- *  E. Unknown frame types are answered with `error{code:'unknown_frame'}` and are not fatal.
+ *  E. Unknown frame types are answered with `error{code:'unknown_frame'}` and are not fatal. Types that begin with
+ *     `terminal.` or `file.` are kept for terminals and file transfer, and unknown until those exist.
  */
 import { z } from 'zod';
 import { actSchema } from './act.ts';
@@ -242,9 +243,6 @@ export const serverFrameSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('error'), code: z.string().max(64), message: shortText }),
 ]);
 export type ServerFrame = z.infer<typeof serverFrameSchema>;
-
-/** Frame types kept for terminals and file transfer; refused by name until they exist. */
-export const reservedFramePrefixes = ['terminal.', 'file.'] as const;
 
 export type ParsedFrame<F> =
   | { kind: 'frame'; frame: F }

@@ -6,8 +6,6 @@ import { actorRefSchema, pageOf, pageQuery, timeSchema } from './shared.ts';
 
 /** Most agents one request may name. */
 export const MAX_BATCH_AGENTS = 10_000;
-/** Longest a synchronous run waits beyond the command's own timeout, milliseconds. */
-export const WAIT_MARGIN_MS = 5_000;
 
 /**
  * What a client writes to describe an act; everything but `command` or `argv` has a default.

@@ -18,9 +18,6 @@ export const eventQuerySchema = z.strictObject({
 });
 export type EventQuery = z.infer<typeof eventQuerySchema>;
 
-/** Data of `event: ready`, the first of every stream: from here on nothing is missed. */
-export const eventsReadySchema = z.object({ cursor: z.string() });
-
 /** What a WebSocket client is sent; it sends nothing. */
 export const eventFrameSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('ready'), cursor: z.string() }),

@@ -13,7 +13,6 @@ export const timeSchema = z.iso
 export const actorRefSchema = z
   .object({ kind: z.string(), id: z.string(), name: z.string() })
   .meta({ description: 'Who did it: kind (user, agent, system), id and name at that time' });
-export type ActorRef = z.infer<typeof actorRefSchema>;
 
 /** Query parameters of every keyset-paged list. `cursor` is opaque and comes from the previous page. */
 export const pageQuery = {
@@ -29,16 +28,6 @@ export interface Page<T> {
   items: T[];
   nextCursor: string | null;
 }
-
-/** Headers every POST takes. */
-export const idempotencyHeaders = {
-  'idempotency-key': z
-    .string()
-    .min(1)
-    .max(255)
-    .optional()
-    .meta({ description: 'Same key, same body: the same resource again' }),
-};
 
 /** Query parameters of every event stream, for clients that cannot set headers (browser EventSource and WebSocket). */
 export const resumeQuery = {

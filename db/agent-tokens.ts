@@ -1,5 +1,5 @@
 /** Credentials of agents, as hashes. An agent may hold several while one is being replaced. */
-import { type Queryable, query, queryOne } from './database.ts';
+import { execute, type Queryable, query, queryOne } from './database.ts';
 
 export async function insertAgentToken(
   db: Queryable,
@@ -42,10 +42,11 @@ export async function findAgentByToken(
 
 /** Note that the token was used; skipped while another request notes the same. */
 export async function touchAgentToken(db: Queryable, tokenId: string): Promise<void> {
-  await db.raw(
+  await execute(
+    db,
     `update agent_tokens set last_used_at = now()
-     where id = (select id from agent_tokens where id = ? for update skip locked)`,
-    [tokenId],
+     where id = (select id from agent_tokens where id = :token_id for update skip locked)`,
+    { token_id: tokenId },
   );
 }
 

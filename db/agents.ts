@@ -1,9 +1,9 @@
 /** Agents with the state of their connection. The status is computed by the clock of the database. */
-import type { AgentMetrics, Delivery } from '../contracts/agent-protocol.ts';
-import type { AgentView } from '../contracts/agents.ts';
-import { type Queryable, query, queryOne } from './database.ts';
+import type { AgentMetrics, Delivery, Hello } from '../contracts/agent-protocol.ts';
+import { type AgentView, OFFLINE_AFTER_MS } from '../contracts/agents.ts';
+import { execute, type Queryable, query, queryOne } from './database.ts';
 
-export type AgentStatus = AgentView['status'];
+type AgentStatus = AgentView['status'];
 
 export interface AgentRow {
   id: string;
@@ -27,7 +27,7 @@ export interface AgentRow {
   revokedAt: Date | null;
 }
 
-export interface StoredAgent {
+interface StoredAgent {
   id: string;
   hostname: string;
   os: string | null;
@@ -48,26 +48,20 @@ export interface StoredAgent {
   revoked_at: Date | null;
 }
 
-/**
- * Seconds without a word after which a connected agent counts as offline: `OFFLINE_AFTER_MS` of
- * `contracts/agents.ts`, which this folder may not import as a value; a test compares the two.
- */
-export const OFFLINE_AFTER_S = 60;
-
 /** For queries `from agents a left join agent_connections c on c.agent_id = a.id`. */
-export const agentStatusSql = `case
+const agentStatusSql = `case
   when a.revoked_at is not null then 'revoked'
-  when c.bridge_id is null or coalesce(a.last_seen_at <= now() - interval '${OFFLINE_AFTER_S} seconds', true) then 'offline'
+  when c.bridge_id is null or coalesce(a.last_seen_at <= now() - interval '${OFFLINE_AFTER_MS} ms', true) then 'offline'
   when a.draining then 'draining'
   else 'online' end`;
 
-export const agentSelectSql = `select a.id, a.hostname, a.os, a.arch, a.version, a.delivery, ${agentStatusSql} as status,
+const agentSelectSql = `select a.id, a.hostname, a.os, a.arch, a.version, a.delivery, ${agentStatusSql} as status,
     a.tags, a.capabilities, a.shells, a.default_shell, a.metrics, a.running_count, a.last_seen_at,
     case when c.bridge_id is not null then c.connected_at end as connected_at,
     a.created_at, a.updated_at, a.revoked_at
   from agents a left join agent_connections c on c.agent_id = a.id`;
 
-export const rowToAgent = (row: StoredAgent): AgentRow => ({
+const rowToAgent = (row: StoredAgent): AgentRow => ({
   id: row.id,
   hostname: row.hostname,
   os: row.os,
@@ -113,6 +107,64 @@ export async function insertAgent(db: Queryable, agent: NewAgent): Promise<boole
 export async function findAgent(db: Queryable, id: string): Promise<AgentRow | undefined> {
   const row = await queryOne<StoredAgent>(db, `${agentSelectSql} where a.id = :id`, { id });
   return row && rowToAgent(row);
+}
+
+/** What decides whether and how a command can run on an agent. */
+export interface CommandTargetRow {
+  id: string;
+  hostname: string;
+  os: string | null;
+  delivery: Delivery;
+  shells: string[];
+  defaultShell: string | null;
+  isRevoked: boolean;
+}
+
+/** Those of the agents that exist, in no order. */
+export function listCommandTargets(db: Queryable, agentIds: readonly string[]): Promise<CommandTargetRow[]> {
+  return query<CommandTargetRow>(
+    db,
+    `select id, hostname, os, delivery, shells, default_shell as "defaultShell",
+            revoked_at is not null as "isRevoked"
+     from agents where id = any(cast(:ids as text[]))`,
+    { ids: [...agentIds] },
+  );
+}
+
+/** What an agent says of itself when it connects; it is not draining any more. */
+export async function updateAgentFromHello(
+  db: Queryable,
+  hello: Pick<
+    Hello,
+    | 'agentId'
+    | 'hostname'
+    | 'os'
+    | 'arch'
+    | 'version'
+    | 'delivery'
+    | 'capabilities'
+    | 'shells'
+    | 'defaultShell'
+  >,
+): Promise<void> {
+  await execute(
+    db,
+    `update agents set hostname = :hostname, os = :os, arch = :arch, version = :version, delivery = :delivery,
+            capabilities = :capabilities, shells = :shells, default_shell = :default_shell, draining = false,
+            last_seen_at = now(), updated_at = now()
+     where id = :id`,
+    {
+      id: hello.agentId,
+      hostname: hello.hostname,
+      os: hello.os,
+      arch: hello.arch,
+      version: hello.version,
+      delivery: hello.delivery,
+      capabilities: hello.capabilities,
+      shells: hello.shells,
+      default_shell: hello.defaultShell,
+    },
+  );
 }
 
 export interface AgentFilter {

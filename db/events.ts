@@ -165,16 +165,6 @@ export async function readEvents(
   return { rows: stored.map(rowToEvent), xmin: rows[0]?.horizon ?? '0' };
 }
 
-/** Events of one task, oldest first, for its timeline. */
-export async function listTaskEvents(db: Queryable, taskId: string, limit: number): Promise<EventRow[]> {
-  const rows = await query<StoredEvent>(
-    db,
-    `select ${columns} from events where task_id = :task_id order by events.id limit :limit`,
-    { task_id: taskId, limit },
-  );
-  return rows.map(rowToEvent);
-}
-
 /** Delete events older than the retention; returns how many. */
 export async function deleteOldEvents(db: Queryable, olderThan: Date, limit: number): Promise<number> {
   const rows = await query<{ id: number }>(

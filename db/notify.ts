@@ -2,7 +2,7 @@
  * Send NOTIFYs after commits, coalesced: NOTIFY commits serialise in Postgres, so one statement carries all that
  * gathered while the last one was under way. Payloads are ids only; losing one costs latency, never truth.
  */
-import type { Db } from './database.ts';
+import { type Db, execute } from './database.ts';
 
 /** Longest payload of one NOTIFY, bytes (Postgres allows 8000). Longer lists become `*`: everybody looks. */
 const MAX_PAYLOAD_BYTES = 7_000;
@@ -22,13 +22,12 @@ export function createNotifier(db: Db, onError: (error: unknown) => void): Notif
     while (waiting.size > 0) {
       const batch = [...waiting].map(([channel, ids]) => ({ channel, payload: payloadOf(ids) }));
       waiting = new Map();
-      await db
-        .raw(
-          `select pg_notify(channel, payload)
-           from jsonb_to_recordset(cast(:batch as jsonb)) as b(channel text, payload text)`,
-          { batch: JSON.stringify(batch) },
-        )
-        .catch(onError);
+      await execute(
+        db,
+        `select pg_notify(channel, payload)
+         from jsonb_to_recordset(cast(:batch as jsonb)) as b(channel text, payload text)`,
+        { batch: JSON.stringify(batch) },
+      ).catch(onError);
     }
     sending = undefined;
   };

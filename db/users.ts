@@ -1,6 +1,6 @@
 /** People who may log in. Names and addresses are unique whatever their case. */
 import type { Role } from '../contracts/principal.ts';
-import { type Queryable, query, queryOne } from './database.ts';
+import { execute, type Queryable, query, queryOne } from './database.ts';
 
 export type UserRole = Extract<Role, 'viewer' | 'user' | 'operator' | 'admin'>;
 
@@ -56,7 +56,7 @@ export const rowToUser = (row: StoredUser): UserRow => ({
 const FIRST_USER_LOCK_KEY = 7_305_002;
 
 export async function lockFirstUser(db: Queryable): Promise<void> {
-  await db.raw('select pg_advisory_xact_lock(?)', [FIRST_USER_LOCK_KEY]);
+  await execute(db, 'select pg_advisory_xact_lock(:key)', { key: FIRST_USER_LOCK_KEY });
 }
 
 export async function hasUsers(db: Queryable): Promise<boolean> {

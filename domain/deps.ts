@@ -1,4 +1,4 @@
-/** What domain functions are given: narrow ports, built by the composition roots (`api/main.ts`, `worker/main.ts`). */
+/** What domain functions are given: narrow ports, built by the composition roots (`api/server.ts`, `worker/service.ts`). */
 import type { Act, ActBinding } from '../contracts/act.ts';
 import type { Principal } from '../contracts/principal.ts';
 import type { Db } from '../db/database.ts';

@@ -7,7 +7,7 @@
 import type { EventType } from '../contracts/events.ts';
 import type { WorkflowSignal } from '../contracts/workflow-io.ts';
 import { type AuditEntry, insertAuditEvents } from '../db/audit-events.ts';
-import type { Trx } from '../db/database.ts';
+import { inTransaction, type Trx } from '../db/database.ts';
 import type { EventEntry } from '../db/events.ts';
 import type { OutboxEntry } from '../db/outbox.ts';
 import { insertUnitRows } from '../db/unit-rows.ts';
@@ -43,7 +43,7 @@ export async function transact<T>(deps: DomainDeps, work: (unit: Unit) => Promis
   const agents = new Set<string>();
   const effects: (() => void)[] = [];
 
-  const committed = await deps.db.transaction(async (trx) => {
+  const committed = await inTransaction(deps.db, async (trx) => {
     const value = await work({
       trx,
       audit: (actor, facts) => audits.push(auditEntry(actor, facts)),

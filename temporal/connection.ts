@@ -64,7 +64,7 @@ export function createTemporalClient(options: TemporalOptions & { log: Log }): T
     if (ready) {
       knownNamespaceId = undefined; // it may be another server now
       log.info({ event: 'temporal_ready', address, namespace });
-    } else log.warn({ event: 'temporal_away', address, namespace, error });
+    } else log.warn({ event: 'temporal_away', address, namespace, err: error });
   }
 
   async function call<T>(deadlineMs: number, run: (client: Client) => Promise<T>): Promise<T> {

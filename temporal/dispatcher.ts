@@ -150,7 +150,7 @@ export function createOutboxDispatcher(deps: DispatcherDeps): OutboxDispatcher {
     try {
       await deps.onTaskStarted({ taskId: input.taskId, namespaceId: await temporal.namespaceId() });
     } catch (error) {
-      log.warn({ event: 'outbox_namespace_not_noted', taskId: input.taskId, error });
+      log.warn({ event: 'outbox_namespace_not_noted', taskId: input.taskId, err: error });
     }
   }
 
@@ -161,7 +161,15 @@ export function createOutboxDispatcher(deps: DispatcherDeps): OutboxDispatcher {
     const retryAfterMs = baseMs * (0.5 + Math.random() / 2);
     if (!isAway) {
       const { id, workflowId, kind, attempts } = row;
-      log.warn({ event: 'outbox_refused', outboxId: id, workflowId, kind, attempts, retryAfterMs, error });
+      log.warn({
+        event: 'outbox_refused',
+        outboxId: id,
+        workflowId,
+        kind,
+        attempts,
+        retryAfterMs,
+        err: error,
+      });
     }
     await outbox.postpone(row.id, error instanceof Error ? error.message : String(error), retryAfterMs);
   }

@@ -12,7 +12,7 @@ export function createDutyObserver(log: Log): DutyObserver {
     ran: (duty, { count, durationMs }) => {
       if (count > 0) log.debug({ event: 'duty_ran', duty, count, durationMs: Math.round(durationMs) });
     },
-    failed: (duty, error) => log.warn({ event: 'duty_failed', duty, error }),
+    failed: (duty, error) => log.warn({ event: 'duty_failed', duty, err: error }),
   };
 }
 

@@ -35,7 +35,8 @@ export async function connectNative(
         ...(isLoopback(options.address) ? { grpcCompression: { codec: 'none' } } : {}),
       });
     } catch (error) {
-      if (attempt === 1) log.warn({ event: 'worker_waits_for_temporal', address: options.address, error });
+      if (attempt === 1)
+        log.warn({ event: 'worker_waits_for_temporal', address: options.address, err: error });
     }
     await delay(CONNECT_RETRY_MS, undefined, { signal }).catch(() => undefined);
   }

@@ -7,12 +7,12 @@ import { createDatabase } from '../db/database.ts';
 import { createListener } from '../db/listen.ts';
 import { createNotifier } from '../db/notify.ts';
 import { createOutboxStore } from '../db/outbox-store.ts';
+import { createAnnouncer } from '../domain/announcer.ts';
 import type { DomainDeps, Log } from '../domain/deps.ts';
 import { setTaskNamespace } from '../domain/tasks/lost.ts';
 import { createTemporalClient } from '../temporal/connection.ts';
 import { createOutboxDispatcher } from '../temporal/dispatcher.ts';
 import { readTemporalOptions } from '../temporal/options.ts';
-import { createAnnouncer } from './announcer.ts';
 import { findWorkflowBundle } from './bundle.ts';
 import { startDuties } from './duties/index.ts';
 import { createLlm } from './llm.ts';
@@ -33,7 +33,7 @@ export function startWorkerService(config: ServiceConfig, log: Log): WorkerServi
     applicationName: 'steelthread-worker',
     statementTimeoutMs: config.databaseStatementTimeoutMs,
   });
-  const notifier = createNotifier(db, (error) => log.warn({ event: 'notify_failed', error }));
+  const notifier = createNotifier(db, (error) => log.warn({ event: 'notify_failed', err: error }));
   const temporalOptions = readTemporalOptions(config);
   const temporal = createTemporalClient({ ...temporalOptions, log });
   const dispatcher = createOutboxDispatcher({
@@ -63,7 +63,7 @@ export function startWorkerService(config: ServiceConfig, log: Log): WorkerServi
     channels: [channels.outbox],
     onNotify: () => duties.wake('outbox_drainer'),
     onReconnect: () => duties.wake('outbox_drainer'),
-    onError: (error) => log.warn({ event: 'listen_failed', error }),
+    onError: (error) => log.warn({ event: 'listen_failed', err: error }),
   });
 
   let worker: TemporalWorker | undefined;
@@ -76,7 +76,11 @@ export function startWorkerService(config: ServiceConfig, log: Log): WorkerServi
         temporal: temporalOptions,
         taskQueue: config.temporalTaskQueue,
         codePath: bundle.codePath,
-        activities: createActivities({ ...domain, llm: createLlm(config, { db, log }) }),
+        activities: createActivities({
+          ...domain,
+          llm: createLlm(config, { db, log }),
+          agentTokenAdmin: config.agentToken !== null && config.agentTokenAdmin,
+        }),
         log,
         onPolling: () => {
           log.info({ event: 'worker_ready', taskQueue: config.temporalTaskQueue, bundle: bundle.source });

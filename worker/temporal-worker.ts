@@ -61,7 +61,9 @@ export function startTemporalWorker(options: TemporalWorkerOptions): TemporalWor
       await running;
     } finally {
       worker = undefined;
-      await connection.close().catch((error: unknown) => log.warn({ event: 'temporal_close_failed', error }));
+      await connection
+        .close()
+        .catch((error: unknown) => log.warn({ event: 'temporal_close_failed', err: error }));
     }
   }
 
@@ -72,7 +74,7 @@ export function startTemporalWorker(options: TemporalWorkerOptions): TemporalWor
       try {
         await serve(connection);
       } catch (error) {
-        log.error({ event: 'temporal_worker_failed', error });
+        log.error({ event: 'temporal_worker_failed', err: error });
         await delay(RESTART_PAUSE_MS, undefined, { signal: closing.signal }).catch(() => undefined);
       }
     }

@@ -81,7 +81,7 @@ export function startTemporalTransport(deps: { address: TemporalAddress; claims:
       try {
         await runOnce();
       } catch (error) {
-        log.error('activity_worker_failed', { error: errorText(error) });
+        log.error('activity_worker_failed', { err: errorText(error) });
         await new Promise<void>((resolve) => {
           const timer = setTimeout(resolve, RESTART_AFTER_MS);
           wake = () => {

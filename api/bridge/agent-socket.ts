@@ -27,6 +27,8 @@ const isRefusal = (code: number): boolean =>
   code === closeCodes.policy || code === closeCodes.revoked || code === closeCodes.badHello;
 /** Bytes of frames received and not yet stored; more means we stop reading this peer. */
 const MAX_UNSTORED_BYTES = 2 * 1024 * 1024;
+/** Frames received and not yet stored; more of the smallest ones would keep the one lane of all agents busy. */
+const MAX_UNSTORED_FRAMES = 1_000;
 /** Malformed or unknown frames answered before the socket is closed. */
 const MAX_BAD_FRAMES = 20;
 /** A peer that does not answer our close frame is cut off after this long. */
@@ -65,7 +67,7 @@ export interface AgentSocket {
   send(frame: ServerFrame): void;
   /** Resolves when little waits for the peer to read it, or nothing more can be sent. */
   drained(): Promise<void>;
-  /** Frames of this many bytes were stored or dropped. */
+  /** One frame, of this many bytes, was stored or dropped. */
   stored(bytes: number): void;
   close(code: number, reason: string): void;
   /** Ping; a peer that did not answer the last one is cut off. */
@@ -78,7 +80,7 @@ export function createAgentSocket(
   handlers: AgentSocketHandlers,
 ): AgentSocket {
   let state: State = { name: 'awaiting_hello' };
-  let unstored = 0;
+  const unstored = { bytes: 0, frames: 0 };
   let badFrames = 0;
   let answeredPing = true;
   let isClosing = false;
@@ -159,8 +161,9 @@ export function createAgentSocket(
     if (state.name !== 'live' || parsed.frame.type === 'hello') {
       return refuseFrame('unexpected_frame', `${parsed.frame.type} does not go here`);
     }
-    unstored += text.length;
-    if (unstored > MAX_UNSTORED_BYTES) ws.pause();
+    unstored.bytes += text.length;
+    unstored.frames += 1;
+    if (unstored.bytes > MAX_UNSTORED_BYTES || unstored.frames > MAX_UNSTORED_FRAMES) ws.pause();
     handlers.onFrame(socket, parsed.frame, text.length);
   });
   ws.on('pong', () => {
@@ -187,8 +190,11 @@ export function createAgentSocket(
     drained: () =>
       hasRoom() ? Promise.resolve() : new Promise<void>((resolve) => void drainWaiters.push(resolve)),
     stored(bytes) {
-      unstored -= bytes;
-      if (unstored <= MAX_UNSTORED_BYTES / 2 && ws.isPaused) ws.resume();
+      unstored.bytes -= bytes;
+      unstored.frames -= 1;
+      const hasRoomAgain =
+        unstored.bytes <= MAX_UNSTORED_BYTES / 2 && unstored.frames <= MAX_UNSTORED_FRAMES / 2;
+      if (hasRoomAgain && ws.isPaused) ws.resume();
     },
     close,
     checkAlive() {

@@ -33,6 +33,10 @@ const SCAN_INTERVAL_MS = 5_000;
 const PRESENCE_FLUSH_MS = 5_000;
 /** Longest wait for reports to be stored when the bridge closes, milliseconds. */
 const CLOSE_FLUSH_MS = 5_000;
+/** Sockets of one agent that may be open at once, all but one of them on their way in or out; more are refused. */
+const MAX_SOCKETS_OF_AGENT = 8;
+/** Error frames of one socket that are logged. */
+const MAX_LOGGED_ERRORS = 20;
 const SUPERSEDED = 'a newer connection of this agent took over';
 const EXPELLED = 'the credential of this agent is gone';
 
@@ -66,6 +70,8 @@ export function createBridge(deps: BridgeDeps): Bridge {
   /** The latest write of presence reports; never rejects. */
   let presenceStored: Promise<void> = Promise.resolve();
   const closing = new Set<Promise<void>>();
+  const claims = new WeakMap<AgentSocket, Promise<void>>();
+  const errors = new WeakMap<AgentSocket, number>();
   let wanted: Set<string> | '*' = new Set();
   let scanning: Promise<void> | undefined;
   let closed: Promise<void> | undefined;
@@ -160,17 +166,32 @@ export function createBridge(deps: BridgeDeps): Bridge {
         });
         break;
       case 'claim':
-        return track(claim(socket, frame).finally(() => socket.stored(bytes)));
+        return track(claimInTurn(socket, frame).finally(() => socket.stored(bytes)));
       case 'draining':
         if (registry.find(agentId) === socket) registry.drain(agentId);
         break;
       case 'error':
-        log.warn({ event: 'agent_error', agentId, code: frame.code, message: frame.message });
+        if (countError(socket) <= MAX_LOGGED_ERRORS)
+          log.warn({ event: 'agent_error', agentId, code: frame.code, message: frame.message });
         break;
       case 'hello':
         break;
     }
     socket.stored(bytes);
+  };
+
+  /** One claim of a socket at a time: an agent that floods takes one connection of the pool, not all. */
+  const claimInTurn = (socket: AgentSocket, frame: Extract<AgentFrame, { type: 'claim' }>): Promise<void> => {
+    const before = claims.get(socket) ?? Promise.resolve();
+    const turn = before.catch(() => undefined).then(() => claim(socket, frame));
+    claims.set(socket, turn);
+    return turn;
+  };
+
+  const countError = (socket: AgentSocket): number => {
+    const count = (errors.get(socket) ?? 0) + 1;
+    errors.set(socket, count);
+    return count;
   };
 
   const onClose = (socket: AgentSocket, session: Session | undefined): void => {
@@ -274,6 +295,13 @@ export function createBridge(deps: BridgeDeps): Bridge {
     setInterval(() => registry.all().forEach((socket) => socket.checkAlive()), PING_INTERVAL_MS),
   ];
   const pending = new Set<AgentSocket>();
+  /** How many of `pending` are of an agent. */
+  const socketCounts = new Map<string, number>();
+  const releaseSocket = (agentId: string): void => {
+    const left = (socketCounts.get(agentId) ?? 1) - 1;
+    if (left > 0) socketCounts.set(agentId, left);
+    else socketCounts.delete(agentId);
+  };
 
   return {
     upgradeRoute: {
@@ -291,6 +319,9 @@ export function createBridge(deps: BridgeDeps): Bridge {
         if (principal?.kind !== 'agent' || !agentIdSchema.safeParse(principal.id).success) {
           return upgrade.refuse('an agent token is needed');
         }
+        if ((socketCounts.get(principal.id) ?? 0) >= MAX_SOCKETS_OF_AGENT) {
+          return upgrade.refuse('too many sockets of this agent; try again', closeCodes.goingAway);
+        }
         const ws = await upgrade.accept();
         const socket = createAgentSocket(
           ws,
@@ -301,12 +332,14 @@ export function createBridge(deps: BridgeDeps): Bridge {
             onFrame,
             onClose(ended, session) {
               pending.delete(ended);
+              releaseSocket(ended.agentId);
               onClose(ended, session);
             },
             onProblem: (ended, fields) => log.warn({ ...fields, agentId: ended.agentId }),
           },
         );
         pending.add(socket);
+        socketCounts.set(principal.id, (socketCounts.get(principal.id) ?? 0) + 1);
       },
     },
     wake,

@@ -1,8 +1,3 @@
-import { appendFileSync } from 'node:fs';
-
-const require_log = (s: string) =>
-  appendFileSync('/tmp/watch.log', new Date().toISOString() + ' ' + s + '\n');
-
 /** Open streams and sockets outlive the check at their start: their sessions are looked at again (promise P8). */
 import type { Principal } from '../../contracts/principal.ts';
 import type { DomainDeps } from '../../domain/deps.ts';
@@ -46,11 +41,7 @@ export function createSessionWatch(deps: Pick<DomainDeps, 'db' | 'log'> & { hub:
     while (again) {
       again = false;
       // While the database is away nothing happens that could be shown: keep what is open.
-      require_log('begin ' + watched.size);
-      await checkOnce().catch(
-        (err) =>
-          (require_log('err ' + err) as never) || deps.log.warn({ event: 'session_check_failed', err }),
-      );
+      await checkOnce().catch((err: unknown) => deps.log.warn({ event: 'session_check_failed', err }));
     }
     isChecking = false;
   };
@@ -59,7 +50,6 @@ export function createSessionWatch(deps: Pick<DomainDeps, 'db' | 'log'> & { hub:
     const asked = [...watched];
     const ids = new Set(asked.flatMap(({ principal }) => principal.sessionId ?? []));
     const live = await findLivePrincipals(deps, [...ids]);
-    require_log(JSON.stringify(asked.map((a) => a.principal)) + JSON.stringify([...live.keys()]));
     for (const viewer of asked) {
       const now = live.get(viewer.principal.sessionId ?? '');
       if (now !== undefined) viewer.principal = now;
@@ -69,7 +59,6 @@ export function createSessionWatch(deps: Pick<DomainDeps, 'db' | 'log'> & { hub:
 
   const start = (viewer: Watched): void => {
     watched.add(viewer);
-    require_log('start ' + watched.size + ' ' + (timer !== undefined));
     if (timer !== undefined) return;
     timer = setInterval(check, CHECK_INTERVAL_MS);
     unsubscribe = deps.hub.subscribe(({ row }) => {
@@ -80,7 +69,6 @@ export function createSessionWatch(deps: Pick<DomainDeps, 'db' | 'log'> & { hub:
   /** True when it was watched until now. */
   const stop = (viewer: Watched): boolean => {
     const wasWatched = watched.delete(viewer);
-    require_log('stop ' + watched.size + wasWatched);
     if (watched.size === 0) {
       clearInterval(timer);
       timer = undefined;

@@ -7,14 +7,14 @@
  *  C. Only a row that is still `sent` may be started by a re-offer; a `running` one is only asked about.
  */
 import type { Hello } from '../../contracts/agent-protocol.ts';
-import { problem } from '../../contracts/errors.ts';
 import { lockConnection, releaseConnection, takeConnection } from '../../db/agent-connections.ts';
+import { updateAgentFromHello } from '../../db/agents.ts';
 import { type CommandWithAct, findReadableCommands, lockOpenCommands } from '../../db/commands.ts';
-import { queryOne } from '../../db/database.ts';
+import { getBatchAgents } from '../commands/agents.ts';
 import { logUnreadable } from '../commands/claim.ts';
 import { serverEnd, settleCommands } from '../commands/settle.ts';
 import type { DomainDeps } from '../deps.ts';
-import { transact, type Unit } from '../transact.ts';
+import { transact } from '../transact.ts';
 import { plainText } from './plain-text.ts';
 
 export interface Connected {
@@ -32,7 +32,8 @@ export async function connectAgent(
 ): Promise<Connected> {
   const { hello } = input;
   return transact(deps, async (unit) => {
-    const connection = await lockConnectionOf(unit, hello.agentId);
+    await getBatchAgents(unit.trx, [hello.agentId]);
+    const connection = await lockConnection(unit.trx, hello.agentId);
     const rolledBack = connection.journalId === hello.journalId && hello.journalSeq < connection.journalSeq;
     const epoch = connection.epoch + 1;
     await takeConnection(unit.trx, {
@@ -42,7 +43,7 @@ export async function connectAgent(
       journalSeq: rolledBack ? connection.journalSeq : hello.journalSeq,
       bridgeId: input.bridgeId,
     });
-    await writeHello(unit, hello);
+    await updateAgentFromHello(unit.trx, plainHello(hello));
     const out = await lockOpenCommands(unit.trx, { kind: 'agent', agentId: hello.agentId });
     const ours = out.filter((row) => !rolledBack && row.sentJournalId === hello.journalId);
     const lost = out.filter((row) => !ours.includes(row));
@@ -65,36 +66,17 @@ export async function connectAgent(
   });
 }
 
-async function lockConnectionOf(unit: Unit, agentId: string) {
-  const agent = await queryOne<{ revoked: boolean }>(
-    unit.trx,
-    'select revoked_at is not null as revoked from agents where id = :id',
-    { id: agentId },
-  );
-  if (agent === undefined) throw problem('agent_not_found', { agentId });
-  if (agent.revoked) throw problem('agent_revoked', { agentId });
-  return lockConnection(unit.trx, agentId);
-}
-
-async function writeHello(unit: Unit, hello: Hello): Promise<void> {
-  await unit.trx.raw(
-    `update agents set hostname = :hostname, os = :os, arch = :arch, version = :version, delivery = :delivery,
-            capabilities = :capabilities, shells = :shells, default_shell = :default_shell, draining = false,
-            last_seen_at = now(), updated_at = now()
-     where id = :id`,
-    {
-      id: hello.agentId,
-      hostname: plainText(hello.hostname),
-      os: plainText(hello.os),
-      arch: plainText(hello.arch),
-      version: plainText(hello.version),
-      delivery: hello.delivery,
-      capabilities: hello.capabilities.map(plainText),
-      shells: hello.shells.map(plainText),
-      default_shell: plainText(hello.defaultShell),
-    } as never,
-  );
-}
+/** The hello with its texts as a text column can hold them. */
+const plainHello = (hello: Hello): Hello => ({
+  ...hello,
+  hostname: plainText(hello.hostname),
+  os: plainText(hello.os),
+  arch: plainText(hello.arch),
+  version: plainText(hello.version),
+  capabilities: hello.capabilities.map(plainText),
+  shells: hello.shells.map(plainText),
+  defaultShell: plainText(hello.defaultShell),
+});
 
 /** The socket at this epoch is gone. */
 export async function disconnectAgent(deps: DomainDeps, agentId: string, epoch: number): Promise<void> {

@@ -21,6 +21,7 @@ import { createToken, hashToken } from '../identity/opaque-tokens.ts';
 import { assertCan } from '../policy.ts';
 import { recordDenial, transact } from '../transact.ts';
 import { assertAgentIdFree } from './agent-ids.ts';
+import { plainText } from './plain-text.ts';
 import { issueAgentToken } from './tokens.ts';
 
 /** An enrolment token as the house API shows it. */
@@ -114,9 +115,10 @@ export async function revokeEnrolment(deps: DomainDeps, actor: Actor, enrolmentI
 export async function enrolAgent(
   deps: DomainDeps,
   origin: RequestOrigin,
-  wish: EnrolBody,
+  body: EnrolBody,
   requestKey: RequestKey | null = null,
 ): Promise<{ agentId: string; agentToken: string }> {
+  const wish = plainWish(body);
   const agentId = wish.agentId ?? newId();
   assertAgentIdFree(agentId);
   const actor = enrollee(agentId, wish.hostname, origin);
@@ -166,6 +168,15 @@ export async function enrolAgent(
     throw error;
   }
 }
+
+/** Anybody may send this: what a machine says of itself ends up in lists, logs and the audit trail. */
+const plainWish = (wish: EnrolBody): EnrolBody => ({
+  ...wish,
+  hostname: plainText(wish.hostname),
+  ...(wish.os === undefined ? {} : { os: plainText(wish.os) }),
+  ...(wish.arch === undefined ? {} : { arch: plainText(wish.arch) }),
+  ...(wish.version === undefined ? {} : { version: plainText(wish.version) }),
+});
 
 /** The agent-to-be: nobody else asks here. */
 function enrollee(agentId: string, hostname: string, origin: RequestOrigin): Actor {

@@ -5,7 +5,7 @@
  *  B. Two sealers at once are safe: the number of a seal is a primary key, the slower one fails and starts over.
  */
 import { findLastSeal, insertSeal, listSealableRows } from '../../db/audit-seals.ts';
-import type { Db } from '../../db/database.ts';
+import { type Db, inTransaction } from '../../db/database.ts';
 import { GENESIS_HASH, hashSeal } from './hash.ts';
 
 /** Most rows of one seal: it is read, hashed and written in one transaction. */
@@ -13,7 +13,7 @@ export const MAX_ROWS_PER_SEAL = 1_000;
 
 /** Write at most one seal. @returns how many rows it sealed; fewer than the most means that nothing is left for now */
 export async function sealAudit(deps: { db: Db }, maxRows = MAX_ROWS_PER_SEAL): Promise<number> {
-  return deps.db.transaction(async (trx) => {
+  return inTransaction(deps.db, async (trx) => {
     const rows = await listSealableRows(trx, maxRows); // A
     if (rows.length === 0) return 0;
     const last = await findLastSeal(trx);

@@ -3,6 +3,7 @@ import { type Act, actSchema, DEFAULT_EXPIRY_MS, type ShellName } from '../../co
 import { MAX_FRAME_BYTES } from '../../contracts/agent-protocol.ts';
 import type { ActRequest } from '../../contracts/commands.ts';
 import { problem, type ValidationIssue } from '../../contracts/errors.ts';
+import { findControl } from '../danger/unseen.ts';
 import type { DomainLimits } from '../deps.ts';
 
 /** Largest act as JSON, bytes: its run frame must stay below the protocol's MAX_FRAME_BYTES. */
@@ -39,6 +40,7 @@ export function buildAct(request: ActRequest, limits: DomainLimits, defaults: Ac
       issues.push({ in: 'body', path: ['act', ...path], message: issue.message, type: 'value_error' });
     }
   }
+  issues.push(...controlIssues(request));
   issues.push(...limitIssues(shared.timeoutMs, limits.maxTimeoutMs, 'timeoutMs'));
   issues.push(...limitIssues(shared.outputCapBytes, limits.outputCapBytes, 'outputCapBytes'));
   if (parsed.success && Buffer.byteLength(JSON.stringify(parsed.data)) > MAX_ACT_BYTES) {
@@ -47,6 +49,22 @@ export function buildAct(request: ActRequest, limits: DomainLimits, defaults: Ac
   }
   if (!parsed.success || issues.length > 0) throw problem('validation_failed', {}, { issues });
   return parsed.data;
+}
+
+/** What is approved must be what is seen: a control character can make a terminal show another command (promise P5). */
+function controlIssues(request: ActRequest): ValidationIssue[] {
+  const shown: [path: (string | number)[], text: string | undefined][] = [
+    [['command'], request.command],
+    ...(request.argv ?? []).map((item, index): [(string | number)[], string] => [['argv', index], item]),
+    [['workingDirectory'], request.workingDirectory],
+    [['user'], request.user],
+  ];
+  return shown.flatMap(([path, text]) => {
+    const found = text === undefined ? undefined : findControl(text);
+    if (found === undefined) return [];
+    const message = `must not hold control characters other than tab and line break, but has ${found}`;
+    return [{ in: 'body' as const, path: ['act', ...path], message, type: 'value_error' }];
+  });
 }
 
 function limitIssues(value: number, max: number, field: string): ValidationIssue[] {

@@ -1,18 +1,11 @@
 /** The agents of a batch: that they exist, may be used, and which shell a bare command means on them. */
 import type { ShellName } from '../../contracts/act.ts';
 import { shellNames } from '../../contracts/act.ts';
-import type { Delivery } from '../../contracts/agent-protocol.ts';
 import { problem } from '../../contracts/errors.ts';
-import { type Queryable, query } from '../../db/database.ts';
+import { type CommandTargetRow, listCommandTargets } from '../../db/agents.ts';
+import type { Queryable } from '../../db/database.ts';
 
-export interface BatchAgent {
-  id: string;
-  hostname: string;
-  os: string | null;
-  delivery: Delivery;
-  shells: string[];
-  defaultShell: string | null;
-}
+export type BatchAgent = CommandTargetRow;
 
 /**
  * Load the agents of a batch, each once, in the order named.
@@ -20,17 +13,12 @@ export interface BatchAgent {
  */
 export async function getBatchAgents(db: Queryable, agentIds: readonly string[]): Promise<BatchAgent[]> {
   const wanted = [...new Set(agentIds)];
-  const rows = await query<BatchAgent & { revoked: boolean }>(
-    db,
-    `select id, hostname, os, delivery, shells, default_shell as "defaultShell", revoked_at is not null as revoked
-     from agents where id = any(cast(:ids as text[]))`,
-    { ids: wanted },
-  );
+  const rows = await listCommandTargets(db, wanted);
   const byId = new Map(rows.map((row) => [row.id, row]));
   return wanted.map((agentId) => {
     const agent = byId.get(agentId);
     if (agent === undefined) throw problem('agent_not_found', { agentId });
-    if (agent.revoked) throw problem('agent_revoked', { agentId });
+    if (agent.isRevoked) throw problem('agent_revoked', { agentId });
     return agent;
   });
 }

@@ -12,6 +12,7 @@ import {
   sources,
 } from './rules.ts';
 import { secretCmdlet, windowsReaders, windowsRules } from './rules-windows.ts';
+import { listHidden } from './unseen.ts';
 import {
   closingKeywords,
   codeRunners,
@@ -85,12 +86,15 @@ export function classifyCommand({ mode, shell, text, argv }: DangerQuestion): Da
   });
 
   const whole = mode === 'argv' ? (argv ?? [text]).join(' ') : text;
+  const unseen = listHidden(whole);
+  if (unseen !== undefined)
+    note('dangerous', `it holds characters that hide or reorder what is shown: ${unseen}`);
   if (Buffer.byteLength(whole) > maxTextBytes) {
     note('caution', 'it is too long to read');
     return answer();
   }
   if (whole.trim() === '') note('caution', 'it is empty');
-  if (hasInvisible(whole)) note('caution', 'it holds invisible or control characters');
+  if (hasOddCharacters(whole)) note('caution', 'it holds invisible or control characters');
 
   const dialect = dialectOf(shell);
   if (mode === 'argv') {
@@ -113,9 +117,8 @@ function dialectOf(shell: string | null | undefined): Dialect | null {
   return interpreters[programName(shell)]?.dialect ?? null;
 }
 
-function hasInvisible(text: string): boolean {
-  // biome-ignore lint/suspicious/noMisleadingCharacterClass: each of these characters is meant by itself
-  return /[^\P{C}\n\t\r]|\r(?!\n)|[\u2028\u2029\u3164\ufe00-\ufe0f]/u.test(text);
+function hasOddCharacters(text: string): boolean {
+  return /[^\P{C}\n\t\r]|\r(?!\n)|[\ufe00-\ufe0f]/u.test(text);
 }
 
 function classifyText(text: string, dialect: Dialect, depth: number, note: Note): void {

@@ -5,12 +5,14 @@
 import type { ShellName } from '../../contracts/act.ts';
 import { shellNames } from '../../contracts/act.ts';
 import type { ActRequest } from '../../contracts/commands.ts';
+import type { Principal } from '../../contracts/principal.ts';
 import type { TaskEnd } from '../../contracts/tasks.ts';
 import type { BatchStatus, ProposeOutcome, StepRef } from '../../contracts/workflow-io.ts';
 import { findBatch } from '../../db/batches.ts';
 import { listTaskCommands } from '../../db/commands.ts';
 import { findStep, type StepRow } from '../../db/steps.ts';
 import { lockTask, pickAgent, type TaskRow, updateTask } from '../../db/tasks.ts';
+import { findUser } from '../../db/users.ts';
 import {
   LlmError,
   type LlmPort,
@@ -22,11 +24,14 @@ import {
 import { buildAct } from '../commands/act-request.ts';
 import { type BatchAgent, getBatchAgents, resolveShell } from '../commands/agents.ts';
 import { type Actor, type DomainDeps, engineActor } from '../deps.ts';
+import { systemPrincipal } from '../identity/identify.ts';
+import { can } from '../policy.ts';
 import { transact, type Unit } from '../transact.ts';
 import { sendStep, writeDecision } from './decide.ts';
 import { endTaskRow, stopTask } from './end.ts';
 import { writeProposal } from './execute.ts';
 import { readHistory } from './history.ts';
+import { fitAnswer, plainProse } from './model-answer.ts';
 
 /** How long a task without a fitting agent waits before it looks again, milliseconds. */
 const NO_AGENT_RETRY_MS = 10_000;
@@ -37,7 +42,11 @@ const MAX_ASKING_MS = 50_000;
 /** The model's own account of a command that cannot be run as it stands, kept this short. */
 const MAX_NOTE_LENGTH = 4_000;
 
-export type EngineDeps = DomainDeps & { llm: LlmPort };
+export type EngineDeps = DomainDeps & {
+  llm: LlmPort;
+  /** The holder of the shared agent token may decide (AGENT_TOKEN_ADMIN); default false. */
+  agentTokenAdmin?: boolean;
+};
 
 /** Claim, assign, ask the model, write the step or finish the task. An existing step row wins: no second model call. */
 export async function proposeStep(
@@ -88,7 +97,7 @@ async function askModel(
   const startedAt = performance.now();
   for (let badAnswers = 1; ; badAnswers++) {
     try {
-      return await deps.llm.propose(request, { signal });
+      return fitAnswer(await deps.llm.propose(request, { signal }));
     } catch (error) {
       if (!(error instanceof LlmError)) throw error;
       const isBadAnswer = error.code === 'llm_bad_answer';
@@ -102,8 +111,8 @@ async function askModel(
 
 /** The model cannot or will not plan this task, now or later. */
 async function giveUp(unit: Unit, deps: EngineDeps, task: TaskRow, error: LlmError): Promise<ProposeOutcome> {
-  deps.log.warn({ event: 'task_model_gave_up', taskId: task.id, code: error.code, error });
-  const result = { success: false, summary: error.message, reason: error.code };
+  deps.log.warn({ event: 'task_model_gave_up', taskId: task.id, code: error.code, err: error });
+  const result = { success: false, summary: plainProse(error.message), reason: error.code };
   await endTaskRow(unit, engineActor, task, 'failed', result);
   return { kind: 'ended', end: 'failed' };
 }
@@ -218,7 +227,7 @@ async function propose(
     expectedEffect: answer.expectedEffect.slice(0, MAX_NOTE_LENGTH),
     usage: answer.usage,
   });
-  if (task.mode === 'auto' && (await isPreApproved(unit, task, ref, answer.command, act.mode))) {
+  if (task.mode === 'auto' && (await isPreApproved(unit, deps, task, ref, answer.command, act.mode))) {
     const creator = actorOfCreator(task);
     await writeDecision(unit, creator, task, step, {
       decision: 'approve',
@@ -232,20 +241,39 @@ async function propose(
 }
 
 /**
- * `auto` runs undecided only a command that a principal with the right wrote literally on the task, and never right
- * after an outcome nobody knows: whether to repeat that is a person's decision.
+ * `auto` runs undecided only a command that a principal with the right wrote literally on the task, while that principal
+ * still holds the right, and never right after an outcome nobody knows: whether to repeat that is a person's decision.
  */
 async function isPreApproved(
   unit: Unit,
+  deps: EngineDeps,
   task: TaskRow,
   ref: StepRef,
   command: string,
   mode: string,
 ): Promise<boolean> {
   if (mode !== 'shell' || !task.preApproved.includes(command)) return false;
+  if (!(await mayCreatorDecide(unit, deps, task))) return false;
   if (ref.step === 1) return true;
   const commands = await listTaskCommands(unit.trx, task.id, task.runNo);
   return !commands.some((earlier) => earlier.stepNo === ref.step - 1 && earlier.state === 'unknown');
+}
+
+/** With the rights of now: who was disabled or demoted meanwhile runs nothing more. */
+async function mayCreatorDecide(unit: Unit, deps: EngineDeps, task: TaskRow): Promise<boolean> {
+  if (task.creatorKind !== 'user') {
+    return can(systemPrincipal({ agentTokenAdmin: deps.agentTokenAdmin ?? false }), 'decide', 'task');
+  }
+  const creator = await findUser(unit.trx, task.creatorId);
+  if (creator === undefined || !creator.isActive) return false;
+  const principal: Principal = {
+    kind: 'user',
+    id: creator.id,
+    name: creator.username,
+    roles: [creator.role],
+    sessionId: null,
+  };
+  return can(principal, 'decide', 'task', task.creatorId);
 }
 
 const actorOfCreator = (task: TaskRow): Actor => ({

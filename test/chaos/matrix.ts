@@ -25,9 +25,7 @@ export function testMatrix({ points, delivery }: { points: readonly Point[]; del
         await Promise.all(partsOf(stage, victim).map((part) => part.kill()));
         await restore(stage);
       });
-      const isUnbegun = delivery === 'temporal' && point.isUnbegunByTemporal === true;
-      const lost = isUnbegun ? undefined : point.outcome?.[victim];
-      await expectRight(stage, result, lost ?? 'succeeded');
+      await expectRight(stage, result, point.outcome?.[victim] ?? 'succeeded');
     });
   });
 

@@ -16,11 +16,9 @@ export interface Point {
   reach(run: Run): Promise<unknown>;
   /** A step of the command's delivery: it is different for each kind of delivery. */
   isDelivery?: true;
-  /** Delivery by Temporal has not begun here, so nothing can be lost. */
-  isUnbegunByTemporal?: true;
   /** The command is let go only after the kill. Default false. */
   killsWhileRunning?: true;
-  /** Default `succeeded`: nothing is lost. Not said of delivery by Temporal where `isUnbegunByTemporal`. */
+  /** Default `succeeded`: nothing is lost. */
   outcome?: Partial<Record<Victim, 'unknown'>>;
 }
 
@@ -70,11 +68,11 @@ export const points: readonly Point[] = [
   {
     name: 'the decision is committed, the workflow has not heard of it',
     isDelivery: true,
-    isUnbegunByTemporal: true,
-    beforeDecision: holdTemporal,
+    beforeDecision: (run) => {
+      holdTemporal(run);
+      run.stage.gates.agents.holdFrom('down', '"type":"run"'); // the command itself does not wait for Temporal
+    },
     reach: (run) => run.untilChange('outbox', 'decided'),
-    killsWhileRunning: true,
-    outcome: lostByAgent,
   },
   {
     name: 'the command waits for an agent that is away',

@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import type pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createHub, type Hub, type HubEvent } from '../../api/events/hub.ts';
 import { waitFor } from '../../api/events/wait.ts';
@@ -37,8 +38,19 @@ async function holdOpen(n: number): Promise<{ row: EventRow; commit(): Promise<u
 
 /** The database as the hub uses it, with something around each of its queries. */
 function withRaw(around: (run: () => Promise<{ rows: unknown[] }>, sql: string) => Promise<unknown>): Db {
-  const raw = (sql: string, bindings: never) => around(async () => db.raw(sql, bindings), sql);
-  return { raw } as unknown as Db;
+  const connections = new Map<unknown, pg.ClientBase>();
+  const client = {
+    async acquireConnection() {
+      const real: pg.ClientBase = await db.client.acquireConnection();
+      const wrapped = {
+        query: (statement: { text: string }) => around(() => real.query(statement), statement.text),
+      };
+      connections.set(wrapped, real);
+      return wrapped;
+    },
+    releaseConnection: (wrapped: unknown) => db.client.releaseConnection(connections.get(wrapped)),
+  };
+  return { client, isTransaction: false } as unknown as Db;
 }
 
 interface Listening {

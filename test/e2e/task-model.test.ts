@@ -20,6 +20,8 @@ beforeAll(async () => {
       ANTHROPIC_BASE_URL: stub.url,
       ANTHROPIC_MODEL: 'claude-under-test',
       LLM_BUDGET_TASK_USD: '1',
+      LLM_BUDGET_USER_DAY_USD: '1000',
+      LLM_BUDGET_DAY_USD: '1000',
     },
   });
   desk = deskOf(system);
@@ -98,7 +100,7 @@ describe('a model that fails for a while', () => {
     const startedAt = performance.now();
     expect((await desk.cancel(task.id)).state).toBe('canceled');
     await withTemporal((client) => client.workflow.getHandle(desk.workflowId(task.id)).result());
-    expect(performance.now() - startedAt).toBeLessThan(2_000);
+    expect(performance.now() - startedAt).toBeLessThan(8_000);
   });
 
   it('is still away at the deadline: the task has expired', async () => {

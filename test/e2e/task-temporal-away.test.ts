@@ -5,8 +5,8 @@ import { type Desk, deskOf, type EffectFile, openEffectFile } from '../support/t
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
 import { connectTemporal, temporalAddress, withTemporal } from '../support/temporal.ts';
 
-/** A request waits for the immediate delivery at most a second; the rest is Postgres on a busy machine. */
-const AT_ONCE_MS = 2_000;
+/** A request never waits for Temporal, whose calls may take 10 s here; this much is Postgres on a busy machine. */
+const AT_ONCE_MS = 5_000;
 
 let proxy: TcpProxy;
 let system: System;
