@@ -8,6 +8,7 @@ import type { ServiceConfig } from '../config.ts';
 import { channels } from '../contracts/events.ts';
 import { readSealLag } from '../db/audit-seals.ts';
 import { createDatabase, type Db } from '../db/database.ts';
+import type { EventRow } from '../db/events.ts';
 import { createListener } from '../db/listen.ts';
 import { readMigrationStatus } from '../db/migrate.ts';
 import { createNotifier } from '../db/notify.ts';
@@ -135,13 +136,7 @@ export async function startApi(
     },
     onError: (err) => log.warn({ event: 'listen_failed', err }),
   });
-  hub.subscribe(({ row }) => {
-    const isGone =
-      row.type === 'agent.revoked' || (row.type === 'agent.updated' && row.data.tokenRotated === true);
-    if (isGone && row.agentId !== null) bridge.expel(row.agentId);
-    if (row.type === 'agent.connected' && row.agentId !== null)
-      bridge.supersede(row.agentId, Number(row.data.epoch));
-  });
+  hub.subscribe(({ row }) => tellBridge(bridge, row));
 
   const closeParts = async (): Promise<void> => {
     await bridge.close();
@@ -201,6 +196,17 @@ export async function startApi(
   } catch (error) {
     await closeParts();
     throw error;
+  }
+}
+
+/** What committed events mean for agents' sockets; each has the bridge's own scan as its backstop. */
+function tellBridge(bridge: Bridge, row: EventRow): void {
+  if (row.agentId === null) return;
+  if (row.type === 'agent.revoked') bridge.expel(row.agentId);
+  if (row.type === 'agent.updated' && row.data.tokenRotated === true) bridge.expel(row.agentId);
+  if (row.type === 'agent.connected') bridge.supersede(row.agentId, Number(row.data.epoch));
+  if (row.type === 'command.cancel_requested' && row.commandId !== null) {
+    bridge.cancel(row.agentId, row.commandId, String(row.data.reason));
   }
 }
 

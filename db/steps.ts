@@ -1,7 +1,7 @@
 /** Steps: proposal and decision, one row each. What ran is in the ledger. */
 import type { Act, ActBinding } from '../contracts/act.ts';
 import type { RiskLabel, StepDecision } from '../contracts/tasks.ts';
-import { actColumns, rowToAct, type StoredAct } from './acts.ts';
+import { type ActRow, actColumns, rowToAct, type StoredAct } from './acts.ts';
 import { execute, type Queryable, query, queryOne } from './database.ts';
 
 export interface StepRow {
@@ -127,17 +127,29 @@ export type NewStep = Omit<
   | 'batchId'
 >;
 
-/** Write a proposal. The task row is locked, so nobody else writes this step. */
-export async function insertStep(db: Queryable, step: NewStep): Promise<void> {
+/** Write a proposal and its act. The task row is locked, so nobody else writes this step. */
+export async function insertStep(db: Queryable, step: NewStep, act: ActRow): Promise<void> {
   const properties = Object.keys(step) as (keyof NewStep)[];
   const bindings = Object.fromEntries(
     properties.map((property) => [`v_${columnOf[property]}`, step[property]]),
   );
   await execute(
     db,
-    `insert into steps (${properties.map((property) => columnOf[property]).join(', ')})
+    `with kept as (
+       insert into acts (digest, act, task_run, step_no, proposal_id)
+       values (:act_digest, cast(:act as jsonb), :act_task_run, :act_step_no, :act_proposal_id)
+       on conflict (digest) do nothing
+     )
+     insert into steps (${properties.map((property) => columnOf[property]).join(', ')})
      values (${properties.map((property) => `:v_${columnOf[property]}`).join(', ')})`,
-    bindings as never,
+    {
+      ...bindings,
+      act_digest: act.digest,
+      act: JSON.stringify(act.act),
+      act_task_run: act.binding.taskRun,
+      act_step_no: act.binding.step,
+      act_proposal_id: act.binding.proposalId,
+    },
   );
 }
 
@@ -145,6 +157,8 @@ export interface DecisionPatch {
   decision: StepDecision;
   decidedBy: { kind: string; id: string; name: string };
   reason: string | null;
+  /** The batch that the approved step becomes in the same transaction. */
+  batchId?: string;
   /** An edit replaces the act: new digests, the editor as author, the new label. */
   edit?: {
     digest: string;
@@ -164,7 +178,7 @@ export async function decideStep(
   const rows = await query(
     db,
     `update steps set decision = :decision, decided_kind = :kind, decided_id = :id, decided_name = :name,
-            decided_at = now(), decision_reason = :reason
+            decided_at = now(), decision_reason = :reason, batch_id = cast(:batch_id as uuid)
             ${
               edit === undefined
                 ? ''
@@ -179,6 +193,7 @@ export async function decideStep(
       id: patch.decidedBy.id,
       name: patch.decidedBy.name,
       reason: patch.reason,
+      batch_id: patch.batchId ?? null,
       digest: edit?.digest ?? null,
       batch_digest: edit?.batchDigest ?? null,
       risk_label: edit?.riskLabel ?? null,

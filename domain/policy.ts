@@ -11,7 +11,10 @@ type RoleGrants = Partial<Record<Role, Grant>>;
 const readers: RoleGrants = { viewer: 'all', user: 'own', operator: 'all', admin: 'all', system: 'all' };
 const operators: RoleGrants = { operator: 'all', admin: 'all' };
 const admins: RoleGrants = { admin: 'all' };
-const everyone: RoleGrants = { viewer: 'own', user: 'own', operator: 'own', admin: 'all' };
+/** Of things without an owner: whoever sees only their own sees none. */
+const overseers: RoleGrants = { viewer: 'all', operator: 'all', admin: 'all', system: 'all' };
+/** Of accounts and sessions: everybody their own, an admin all. */
+const people: RoleGrants = { viewer: 'own', user: 'own', operator: 'own', admin: 'all' };
 
 /** A pair that is not named here is refused to everybody. */
 const policy: Partial<Record<Resource, Partial<Record<Verb, RoleGrants>>>> = {
@@ -30,8 +33,8 @@ const policy: Partial<Record<Resource, Partial<Record<Verb, RoleGrants>>>> = {
   command: { list: readers, read: readers, execute: operators, cancel: operators },
   output: { read: readers },
   agent: {
-    list: { viewer: 'all', operator: 'all', admin: 'all', system: 'all' },
-    read: { viewer: 'all', operator: 'all', admin: 'all', system: 'all' },
+    list: overseers,
+    read: overseers,
     update: operators,
     enrol: { operator: 'all', admin: 'all', system: 'all' },
     revoke: operators,
@@ -40,8 +43,8 @@ const policy: Partial<Record<Resource, Partial<Record<Verb, RoleGrants>>>> = {
   },
   event: { list: readers, read: readers },
   audit: { list: admins, read: admins },
-  session: { read: everyone, delete: everyone },
-  user: { list: admins, read: everyone, create: admins, update: admins, delete: admins },
+  session: { read: people, delete: people },
+  user: { list: admins, read: people, create: admins, update: admins, delete: admins },
   setting: { list: admins, read: admins, update: admins, delete: admins },
   system: { read: readers, manage: admins },
 };

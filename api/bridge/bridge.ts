@@ -60,6 +60,8 @@ export interface Bridge {
   expel(agentId: string): void;
   /** Another bridge accepted a hello of this agent at that epoch: close the older socket here, if there is one. */
   supersede(agentId: string, epoch: number): void;
+  /** A cancel of this command was asked for. */
+  cancel(agentId: string, commandId: string, reason: string): void;
   /** Stop accepting, tell the agents, store what they reported. Idempotent. */
   close(): Promise<void>;
 }
@@ -249,13 +251,20 @@ export function createBridge(deps: BridgeDeps): Bridge {
     }
     // A full claim: there may be more.
     if (claimed.length >= CLAIM_LIMIT) wake([...new Set(claimed.map((command) => command.agentId))]);
-    const agentIds = held.map((one) => one.agentId);
-    for (const cancel of await findCancelRequests(domain, agentIds)) {
-      registry
-        .find(cancel.agentId)
-        ?.send({ type: 'cancel', commandId: cancel.commandId, reason: cancel.reason });
+    if (isFull) {
+      await sendCancels(held);
+      await dropStale(sockets, held);
     }
-    if (isFull) await dropStale(sockets, held);
+  };
+
+  const cancel = (agentId: string, commandId: string, reason: string): void =>
+    registry.find(agentId)?.send({ type: 'cancel', commandId, reason });
+
+  /** The backstop of lost events: cancels that are not answered yet. */
+  const sendCancels = async (held: readonly Socket[]): Promise<void> => {
+    const agentIds = held.map((one) => one.agentId);
+    for (const one of await findCancelRequests(domain, agentIds))
+      cancel(one.agentId, one.commandId, one.reason);
   };
 
   /** The backstop of lost events: sockets whose connection was taken over, or whose credential is gone. */
@@ -345,6 +354,7 @@ export function createBridge(deps: BridgeDeps): Bridge {
     wake,
     expel,
     supersede,
+    cancel,
     close() {
       closed ??= (async () => {
         for (const timer of timers) clearInterval(timer);

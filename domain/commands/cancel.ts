@@ -33,6 +33,7 @@ export async function cancelSelection(
       agentId: row.agentId,
       taskId: row.taskId,
       ownerId: row.ownerId,
+      data: { reason },
     });
   }
   unit.wakeAgents(out.map((row) => row.agentId));

@@ -11,7 +11,7 @@ import type { Trx } from '../../db/database.ts';
 import { type DecisionPatch, decideStep, findStep, type StepRow, setStepBatch } from '../../db/steps.ts';
 import { type TaskRow, updateTask } from '../../db/tasks.ts';
 import { buildAct } from '../commands/act-request.ts';
-import { getBatchAgents, resolveShell } from '../commands/agents.ts';
+import { type BatchAgent, getBatchAgents, resolveShell } from '../commands/agents.ts';
 import { insertBatch } from '../commands/insert.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
 import { isRepeatedRequest, type RequestKey } from '../idempotency.ts';
@@ -234,16 +234,21 @@ async function approve(
   });
 }
 
-/** Put an approved step's batch on the ledger. Returns its id; the caller tells the workflow. */
+/**
+ * Put an approved step's batch on the ledger. Returns its id; the caller tells the workflow.
+ * @param known what the caller has read already; with a batch id, the decision names it too
+ */
 export async function sendStep(
   unit: Unit,
   deps: DomainDeps,
   actor: Actor,
   task: TaskRow,
   step: StepRow,
+  known?: { batchId: string; agents: readonly BatchAgent[] },
 ): Promise<string> {
-  const agents = await getBatchAgents(unit.trx, step.agentIds);
+  const agents = known?.agents ?? (await getBatchAgents(unit.trx, step.agentIds));
   const { batchId } = await insertBatch(unit, deps, actor, {
+    ...(known === undefined ? {} : { batchId: known.batchId }),
     act: step.act,
     binding: step.binding,
     agents,
@@ -255,7 +260,9 @@ export async function sendStep(
       workflowId: taskWorkflowId(task.id, task.runNo),
     },
   });
-  await setStepBatch(unit.trx, { taskId: task.id, runNo: step.runNo, stepNo: step.stepNo }, batchId);
+  if (known === undefined) {
+    await setStepBatch(unit.trx, { taskId: task.id, runNo: step.runNo, stepNo: step.stepNo }, batchId);
+  }
   await updateTask(unit.trx, task.id, { state: 'running', stepNo: step.stepNo });
   unit.emit('task.step_started', {
     taskId: task.id,

@@ -2,6 +2,7 @@
  * The workflow's side of a task: propose, judge, time out, end. Each function reads the truth from the row, acts in one
  * transaction, and says what the workflow waits for next. All of them may be called again for the same step.
  */
+import { v7 as uuidv7 } from 'uuid';
 import type { ShellName } from '../../contracts/act.ts';
 import { shellNames } from '../../contracts/act.ts';
 import type { ActRequest } from '../../contracts/commands.ts';
@@ -165,6 +166,8 @@ async function outcomeOfRow(
     if (stopped.kind === 'ended') return { kind: 'ended', end: endOf(stopped.task) };
     return { kind: 'running', step: task.stepNo, batchId: stopped.batchId };
   }
+  // Whoever writes a step raises the task's step number with it.
+  if (ref.step > task.stepNo) return undefined;
   const step = await findStep(unit.trx, task.id, task.runNo, ref.step);
   return step === undefined ? undefined : outcomeOfStep(unit, task, step);
 }
@@ -229,11 +232,13 @@ async function propose(
   });
   if (task.mode === 'auto' && (await isPreApproved(unit, deps, task, ref, answer.command, act.mode))) {
     const creator = actorOfCreator(task);
+    const batchId = uuidv7();
     await writeDecision(unit, creator, task, step, {
       decision: 'approve',
       reason: 'pre-approved on the task',
+      batchId,
     });
-    const batchId = await sendStep(unit, deps, creator, task, step);
+    await sendStep(unit, deps, creator, task, step, { batchId, agents: [agent] });
     return { kind: 'running', step: step.stepNo, batchId };
   }
   await updateTask(unit.trx, task.id, { state: 'awaiting_decision', stepNo: step.stepNo });

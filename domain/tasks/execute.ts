@@ -4,7 +4,6 @@ import { type Act, actDigest, batchDigest } from '../../contracts/act.ts';
 import { problem } from '../../contracts/errors.ts';
 import type { ExecuteBody, StepView } from '../../contracts/tasks.ts';
 import { taskWorkflowId } from '../../contracts/workflow-io.ts';
-import { insertAct } from '../../db/acts.ts';
 import { findOpenBatch } from '../../db/batches.ts';
 import { findStep, insertStep, type StepRow } from '../../db/steps.ts';
 import { pickAgent, type TaskRow, updateTask } from '../../db/tasks.ts';
@@ -156,8 +155,7 @@ export async function writeProposal(unit: Unit, task: TaskRow, proposal: Proposa
     outputTokens: proposal.usage?.outputTokens ?? 0,
     costUsd: proposal.usage?.costUsd ?? 0,
   };
-  await insertAct(unit.trx, { digest, act: proposal.act, binding });
-  await insertStep(unit.trx, row);
+  await insertStep(unit.trx, row, { digest, act: proposal.act, binding });
   unit.emit('task.proposed', {
     taskId: task.id,
     ownerId: task.creatorId,

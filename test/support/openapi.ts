@@ -31,7 +31,8 @@ export async function lintOpenApi(document: OpenApiDocument): Promise<string[]> 
 
 /**
  * The recommended rules; probes and pages have no errors of the client, and `/docs/{asset}` stands beside `/docs`.
- * The schema of an event is referred to in `x-event-data`, which the linter does not read. */
+ * The schema of an event is referred to in `x-event-data`, which the linter does not read.
+ */
 const lintRules = `extends: [recommended]
 rules:
   operation-4xx-response: off
