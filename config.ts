@@ -254,6 +254,11 @@ function checkPairs(values: Partial<ParsedValues>, problems: ConfigProblem[]): v
     const problem = `is not set, but ${variables[given].name} is`;
     problems.push({ variable: name, problem, fix: `set ${name}=${example}` });
   }
+  // Whoever holds the shared token could sign access tokens of users.
+  if (values.agentToken != null && values.secretKeys?.includes(values.agentToken)) {
+    const fix = 'set AGENT_TOKEN to random characters of its own';
+    problems.push({ variable: 'AGENT_TOKEN', problem: 'is also one of SECRET_KEY', fix });
+  }
   const { defaultTimeoutMs, maxTimeoutMs } = values;
   if (defaultTimeoutMs !== undefined && maxTimeoutMs !== undefined && defaultTimeoutMs > maxTimeoutMs) {
     const fix = `set DEFAULT_TIMEOUT to at most ${maxTimeoutMs / 1000}, or raise MAX_TIMEOUT`;

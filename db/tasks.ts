@@ -94,6 +94,7 @@ export type NewTaskRow = Pick<
   | 'creatorId'
   | 'creatorName'
   | 'target'
+  | 'agentId'
   | 'preApproved'
   | 'maxSteps'
   | 'deadlineAt'
@@ -107,9 +108,9 @@ export async function insertTask(db: Queryable, task: NewTaskRow): Promise<TaskR
   return queryOne<TaskRow>(
     db,
     `insert into tasks as t (id, public_id, kind, title, goal, mode, state, creator_kind, creator_id, creator_name, target,
-                        pre_approved, max_steps, deadline_at, approval_timeout_ms, command_timeout_ms, expiry_ms)
+                        agent_id, pre_approved, max_steps, deadline_at, approval_timeout_ms, command_timeout_ms, expiry_ms)
      values (:id, :public_id, :kind, :title, :goal, :mode, 'created', :creator_kind, :creator_id, :creator_name,
-             cast(:target as jsonb), :pre_approved, :max_steps, :deadline_at, :approval_timeout_ms,
+             cast(:target as jsonb), :agent_id, :pre_approved, :max_steps, :deadline_at, :approval_timeout_ms,
              :command_timeout_ms, :expiry_ms)
      on conflict (public_id) do nothing
      returning ${columns}`,
@@ -124,6 +125,7 @@ export async function insertTask(db: Queryable, task: NewTaskRow): Promise<TaskR
       creator_id: task.creatorId,
       creator_name: task.creatorName,
       target: JSON.stringify(task.target),
+      agent_id: task.agentId,
       pre_approved: task.preApproved,
       max_steps: task.maxSteps,
       deadline_at: task.deadlineAt,
@@ -195,6 +197,26 @@ export async function updateTask(db: Queryable, id: string, patch: TaskPatch): P
   );
   if (row === undefined) throw new Error(`task ${id} vanished while it was locked`);
   return row;
+}
+
+/**
+ * The usual claim in one statement: an open task on an agent that works, whose step is still to be proposed, goes to
+ * `proposing`. Undefined where anything is unusual: then look at the row under its lock.
+ */
+export async function claimTaskForStep(
+  db: Queryable,
+  ref: { taskId: string; runNo: number; step: number },
+): Promise<TaskRow | undefined> {
+  return queryOne<TaskRow>(
+    db,
+    `update tasks t set state = 'proposing', waiting_reason = null, rev = t.rev + 1, updated_at = now(),
+                        progress_at = now()
+     from agents a
+     where t.id = :id and t.run_no = :run_no and t.ended_at is null and t.cancel_requested_at is null
+       and t.step_no < :step and t.max_steps >= :step and a.id = t.agent_id and a.revoked_at is null
+     returning ${columns}`,
+    { id: ref.taskId, run_no: ref.runNo, step: ref.step },
+  );
 }
 
 export interface TaskFilter {

@@ -49,7 +49,8 @@ export async function insertUnitRows(
        select type, task_id, command_id, batch_id, agent_id, owner_id, data
        from jsonb_to_recordset(cast(:events as jsonb)) as r(
          type text, task_id uuid, command_id uuid, batch_id uuid, agent_id text, owner_id text, data jsonb)
-       returning id, cast(xid as text) as xid, at, type, task_id, command_id, batch_id, agent_id, owner_id, data
+       returning id, cast(xid as text) as xid, at, type, task_id, command_id, batch_id, agent_id, owner_id, data,
+                 (select t.public_id from tasks t where t.id = events.task_id) as task_public_id
      ), rung as (
        insert into outbox (workflow_id, kind, payload)
        select workflow_id, kind, payload

@@ -8,7 +8,7 @@
  */
 import { join } from 'node:path';
 import { z } from 'zod';
-import { createApiClient } from '../cli/api-client.ts';
+import { createApiClient } from '../client/api-client.ts';
 import { type Config, generateKey, inheritedEnvironment, keepSecret, wholeEnvironment } from '../config.ts';
 import { migrateUp } from '../db/migrate.ts';
 import { findAgentId, prepareLocalAgent } from './local-agent.ts';

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { type ApiClient, ApiError } from '../cli/api-client.ts';
+import { type ApiClient, ApiError } from '../client/api-client.ts';
 import { createEnrolmentRoute, getAgentRoute } from '../contracts/agent-routes.ts';
 
 const identitySchema = z.object({ agentId: z.string().min(1) });

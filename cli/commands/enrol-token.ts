@@ -1,8 +1,8 @@
 import { type Command, InvalidArgumentError } from 'commander';
+import { type ApiClient, ApiError, createApiClient } from '../../client/api-client.ts';
 import { type Config, loadConfig } from '../../config.ts';
 import { createEnrolmentRoute } from '../../contracts/agent-routes.ts';
 import { loginRoute } from '../../contracts/auth.ts';
-import { type ApiClient, ApiError, createApiClient } from '../api-client.ts';
 import { askSecret } from '../ask-secret.ts';
 import { CommandError, exitCodes } from '../exit-codes.ts';
 

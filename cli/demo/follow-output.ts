@@ -1,6 +1,7 @@
 /** Shows the output of a command line by line while it comes. */
+
+import type { ApiClient } from '../../client/api-client.ts';
 import { followOutputRoute, type OutputEnd, type OutputEvent } from '../../contracts/command-routes.ts';
-import type { ApiClient } from '../api-client.ts';
 import type { Console } from '../console.ts';
 import { CommandError } from '../exit-codes.ts';
 import { printable } from './printable.ts';

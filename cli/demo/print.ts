@@ -6,6 +6,7 @@ import { describeDuration, oneLine, printable } from './printable.ts';
 
 const DIGEST_SHOWN = 12;
 const WHAT_WIDTH = 72;
+const WHO_WIDTH = 40;
 
 const riskStyles: Record<RiskLabel, 'green' | 'yellow' | 'red'> = {
   safe: 'green',
@@ -19,7 +20,7 @@ export function printProposal(out: Console, step: StepView): void {
   const row = (name: string, text: string): void => out.print(`  ${out.style('dim', name.padEnd(9))}${text}`);
   out.print();
   out.print(out.style('bold', `Step ${step.step}`));
-  row('proposed', `by ${step.mock ? 'mock model' : (step.model ?? step.author.name)}`);
+  row('proposed', printable(`by ${step.mock ? 'mock model' : (step.model ?? step.author.name)}`));
   row('command', out.style('cyan', printable(step.text).replaceAll('\n', `\n${' '.repeat(11)}`)));
   row('reason', printable(step.reason));
   row('expects', printable(step.expectedEffect));
@@ -51,7 +52,7 @@ export function printTimeline(out: Console, items: readonly TimelineItem[]): voi
 
 function nameOf({ actor, agentId, details }: TimelineItem): string {
   if (details.mock === true) return 'mock model';
-  return actor?.name ?? (agentId === null ? 'steelthread' : `agent ${agentId}`);
+  return oneLine(actor?.name ?? (agentId === null ? 'steelthread' : `agent ${agentId}`), WHO_WIDTH);
 }
 
 const decisionWords: Readonly<Record<string, string>> = {

@@ -1,12 +1,9 @@
 /** Text of commands, outputs and models as a terminal may show it. */
 
-// biome-ignore lint/complexity/useRegexLiterals: the literal would hold control characters
-const NOT_PRINTABLE = new RegExp(
-  '[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u202a-\\u202e\\u2066-\\u2069]',
-  'g',
-);
+/** All but tab and line feed that is not drawn, or that moves what is: controls, format characters, separators. */
+const NOT_PRINTABLE = /[^\P{Cc}\t\n]|[\p{Cf}\p{Cs}\u2028\u2029]/gu;
 
-/** Control characters become dots: whoever wrote the text must not steer the terminal. Tabs and line feeds stay. */
+/** What must not be shown becomes dots: whoever wrote the text must not steer the terminal. Tabs and line feeds stay. */
 export function printable(text: string): string {
   return text.replaceAll('\r\n', '\n').replaceAll(NOT_PRINTABLE, '·');
 }

@@ -1,9 +1,9 @@
 /** The main job as a client of the API does it: state a task, read each proposal, approve it, watch it run. */
 import { randomUUID } from 'node:crypto';
+import { type ApiClient, createApiClient } from '../../client/api-client.ts';
 import { loginRoute } from '../../contracts/auth.ts';
 import { createTaskRoute, decideRoute, listStepsRoute, timelineRoute } from '../../contracts/task-routes.ts';
 import { endedTaskStates, type StepView, type TaskView, type TimelineItem } from '../../contracts/tasks.ts';
-import { type ApiClient, createApiClient } from '../api-client.ts';
 import type { Console } from '../console.ts';
 import { CommandError } from '../exit-codes.ts';
 import { followOutput } from './follow-output.ts';

@@ -1,8 +1,9 @@
 /** Waits for a task to change: events ring the bell, the row is the truth. */
+
+import type { ApiClient } from '../../client/api-client.ts';
 import { streamEventsRoute } from '../../contracts/event-routes.ts';
 import { getTaskRoute } from '../../contracts/task-routes.ts';
 import type { TaskView } from '../../contracts/tasks.ts';
-import type { ApiClient } from '../api-client.ts';
 import { CommandError } from '../exit-codes.ts';
 
 /** The row is read again after this long without an event: a bell may stay silent. */

@@ -70,6 +70,8 @@ export async function createTask(
       creatorId: actor.principal.id,
       creatorName: actor.principal.name,
       target: body.target,
+      // A named agent needs no choosing: the task is assigned from the start.
+      agentId: 'agentId' in body.target ? body.target.agentId : null,
       preApproved: body.preApproved,
       maxSteps: body.maxSteps,
       deadlineAt: new Date(Date.now() + body.deadlineMs),
@@ -89,6 +91,9 @@ export async function createTask(
       ownerId: task.creatorId,
       data: { title: task.title, mode: task.mode },
     });
+    if (task.agentId !== null) {
+      unit.emit('task.assigned', { taskId: id, agentId: task.agentId, ownerId: task.creatorId, data: {} });
+    }
     startWorkflow(unit, task);
     return { task: toTaskView(task), created: true };
   });

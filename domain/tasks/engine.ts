@@ -12,7 +12,7 @@ import type { BatchStatus, ProposeOutcome, StepRef } from '../../contracts/workf
 import { findBatch } from '../../db/batches.ts';
 import { listTaskCommands } from '../../db/commands.ts';
 import { findStep, type StepRow } from '../../db/steps.ts';
-import { lockTask, pickAgent, type TaskRow, updateTask } from '../../db/tasks.ts';
+import { claimTaskForStep, lockTask, pickAgent, type TaskRow, updateTask } from '../../db/tasks.ts';
 import { findUser } from '../../db/users.ts';
 import {
   LlmError,
@@ -120,8 +120,16 @@ async function giveUp(unit: Unit, deps: EngineDeps, task: TaskRow, error: LlmErr
 
 type Claimed = ProposeOutcome | { kind: 'ask'; task: TaskRow; agent: BatchAgent };
 
-/** One transaction before the model is asked: is there anything to ask, and on which agent? */
+/** Before the model is asked: is there anything to ask, and on which agent? */
 async function claimStep(deps: EngineDeps, ref: StepRef): Promise<Claimed> {
+  const task = await claimTaskForStep(deps.db, ref);
+  if (task === undefined || task.agentId === null) return claimUnusualStep(deps, ref);
+  const [agent] = await getBatchAgents(deps.db, [task.agentId]);
+  return agent === undefined ? claimUnusualStep(deps, ref) : { kind: 'ask', task, agent };
+}
+
+/** The same under the row's lock, for every case: no agent yet, ended, canceled, decided before, too many steps. */
+async function claimUnusualStep(deps: EngineDeps, ref: StepRef): Promise<Claimed> {
   return transact<Claimed>(deps, async (unit) => {
     const task = await lockTask(unit.trx, ref.taskId);
     const settled = await outcomeOfRow(unit, task, ref);

@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { createApiClient } from '../../cli/api-client.ts';
+import { createApiClient } from '../../client/api-client.ts';
 import { listAgentsRoute } from '../../contracts/agent-routes.ts';
 import { loginRoute } from '../../contracts/auth.ts';
 import { createTaskRoute, getTaskRoute } from '../../contracts/task-routes.ts';

@@ -1,6 +1,5 @@
 /** A `user` sees and touches what is theirs; of everything else they cannot even tell that it is there. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { BatchView } from '../../contracts/commands.ts';
 import type { StepView } from '../../contracts/tasks.ts';
 import { openSse } from '../support/event-streams.ts';
 import { type House, startHouse } from '../support/house.ts';
@@ -114,6 +113,7 @@ describe('what belongs to somebody', () => {
     await stream.until((events) => JSON.stringify(events).includes(mine.id));
     expect(JSON.stringify(stream.events)).not.toContain(taskId);
     expect(JSON.stringify(stream.events)).not.toContain(commandId);
+    expect(JSON.stringify(stream.events)).not.toContain('ann');
     stream.close();
   });
 

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { describeDuration, oneLine, printable } from '../../cli/demo/printable.ts';
 import { createMigration } from '../../cli/new-migration.ts';
-import { readServerEvents, type ServerEvent } from '../../cli/server-events.ts';
+import { readServerEvents, type ServerEvent } from '../../client/server-events.ts';
 import { openProgramLog } from '../../stack/program-log.ts';
 
 const root = join(import.meta.dirname, '..', '..');

@@ -152,12 +152,24 @@ const rows: Row[] = [
     never: ["'../db/tasks.ts'", "'../domain/policy.ts'", "'../workflows/task.ts'", ...everyProgram],
   },
   {
+    file: 'client/zz.ts',
+    may: ["'zod'", "'../contracts/route.ts'", "'./server-events.ts'"],
+    never: [
+      "'node:fs'",
+      "'../db/tasks.ts'",
+      "'../cli/main.ts'",
+      "'../config.ts'",
+      "'../log.ts'",
+      ...everyProgram,
+    ],
+  },
+  {
     file: 'stack/zz.ts',
     may: [
       "'../config.ts'",
       "'../config/variables.ts'",
       "'../db/migrate.ts'",
-      "'../cli/api-client.ts'",
+      "'../client/api-client.ts'",
       "'./ports.ts'",
     ],
     never: [
