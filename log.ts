@@ -44,11 +44,13 @@ const SECRET_NAMES = ['authorization', 'cookie', 'password', 'secret', 'token', 
 const SECRET_NAME =
   /^(authorization|proxy-authorization|cookie|set-cookie)$|(password|passphrase|secret|token|api[-_]?key|secret_?keys?|encryption_?keys?)$/i;
 
-/** Secrets inside text: credentials in URLs, tokens in queries, bearer headers. */
+/** Secrets inside text: credentials in URLs, tokens in queries, bearer headers, our own tokens. */
 const SECRET_TEXT: ReadonlyArray<readonly [RegExp, string]> = [
   [/(\w+:\/\/[^\s:/@"\\]*:)[^\s@/"\\]+@/g, `$1${REDACTED}@`],
   [/([?&](?:api_|access_|refresh_)?(?:token|ticket)=)[^&\s"'\\]+/gi, `$1${REDACTED}`],
   [/\b(Bearer|Basic)\s+[\w.~+/=-]+/gi, `$1 ${REDACTED}`],
+  // Our own tokens say what they are: agent, enrolment, refresh.
+  [/\b(st[aer]_)[\w-]{20,}/g, `$1${REDACTED}`],
 ];
 
 /** `text` without the secrets that can be recognised in it. */
@@ -88,8 +90,15 @@ const SHORT_LEVEL: Record<string, string> = {
 };
 const NOT_SHOWN = new Set(['level', 'time', 'name', 'event', 'msg', 'err']);
 
+/** Controls but tab and line feed, and what reorders or hides text: errors and frames of others may hold them. */
+const NOT_PRINTABLE = /[^\P{Cc}\t\n]|[\p{Cf}\p{Cs}\u2028\u2029]/gu;
+
 /** `12:03:04.123 info  api task_created taskId=… — message`, and the stack of an error on the lines below. */
 export function formatPretty(line: string): string {
+  return formatLine(line).replaceAll(NOT_PRINTABLE, '·');
+}
+
+function formatLine(line: string): string {
   const record = parseRecord(line);
   if (record === null) return line;
   const fields = Object.entries(record)

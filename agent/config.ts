@@ -45,6 +45,7 @@ export const agentUsage = `steelthread agent — runs approved commands on this 
   --delivery       STEELTHREAD_AGENT_DELIVERY        websocket (or temporal)
   --max-parallel   STEELTHREAD_AGENT_MAX_PARALLEL    ${DEFAULT_MAX_PARALLEL} commands at once, more are queued
                    STEELTHREAD_AGENT_TEMPORAL_ADDRESS, _NAMESPACE, _TASK_QUEUE   what the server says
+  --allow-plaintext  STEELTHREAD_AGENT_ALLOW_PLAINTEXT=1   http:// to another machine, where anybody in between decides what runs
   --debug          STEELTHREAD_AGENT_DEBUG=1         log debug events
 `;
 
@@ -56,6 +57,7 @@ const flagOptions = {
   'token-file': { type: 'string' },
   delivery: { type: 'string' },
   'max-parallel': { type: 'string' },
+  'allow-plaintext': { type: 'boolean' },
   debug: { type: 'boolean' },
   help: { type: 'boolean', short: 'h' },
 } as const;
@@ -79,10 +81,16 @@ export function parseAgentConfig(
   if (flags.help) return { ok: 'help' };
   const variable = (name: string): string | undefined => env[name]?.trim() || undefined;
 
+  const allowsPlaintext = flags['allow-plaintext'] ?? variable('STEELTHREAD_AGENT_ALLOW_PLAINTEXT') === '1';
   const url = flags.url ?? variable('STEELTHREAD_URL');
   if (url === undefined) problems.push('STEELTHREAD_URL (--url) is missing: the base URL of the server');
   else if (!/^(https?|wss?):\/\/[^/]/.test(url) || !URL.canParse(url)) {
     problems.push(`STEELTHREAD_URL (--url) must be an http(s) URL, got "${url}"`);
+  } else if (isPlaintextToOthers(url) && !allowsPlaintext) {
+    problems.push(
+      'STEELTHREAD_URL (--url) must be https:// for another machine: the token, and what runs here, would cross the ' +
+        'network unprotected (STEELTHREAD_AGENT_ALLOW_PLAINTEXT=1 accepts that)',
+    );
   }
 
   const home = resolve(
@@ -148,6 +156,13 @@ export function parseAgentConfig(
   }
   const debug = flags.debug ?? variable('STEELTHREAD_AGENT_DEBUG') === '1';
   return { ok: true, config: { url, home, workDir, delivery, maxParallel, debug, identity, temporal } };
+}
+
+/** Without TLS, to a host that is not this very machine. */
+function isPlaintextToOthers(url: string): boolean {
+  const { protocol, hostname } = new URL(url);
+  if (protocol === 'https:' || protocol === 'wss:') return false;
+  return !(hostname === 'localhost' || hostname === '[::1]' || /^127(?:\.\d{1,3}){3}$/.test(hostname));
 }
 
 /** Given token > stored identity > enrolment. A stored identity of another id than the one asked for is not used. */

@@ -31,6 +31,8 @@ export async function enrol(options: {
       version: AGENT_VERSION,
       ...(options.agentId === undefined ? {} : { agentId: options.agentId }),
     }),
+    // The token is for this server only.
+    redirect: 'error',
     signal: AbortSignal.timeout(ENROL_DEADLINE_MS),
   });
   if (!response.ok) {

@@ -13,6 +13,7 @@ import { refuseWhileShuttingDown } from './middleware/refuse-while-shutting-down
 import { requestFacts } from './middleware/request-facts.ts';
 import { securityHeaders } from './middleware/security-headers.ts';
 import type { MountedRoute, RouteFrame } from './mount.ts';
+import { createOpenStreams, type OpenStreams } from './open-streams.ts';
 import { operationsRoutes } from './operations.ts';
 import { profileRoutes } from './profiles.ts';
 import { createRateLimit } from './rate-limit.ts';
@@ -23,6 +24,8 @@ export interface AppDeps extends Pick<RouteFrame, 'authenticate' | 'can' | 'onDe
   /** The routes of all families; those of the service itself (probes, documentation, `/`) are added. */
   routes: readonly MountedRoute[];
   log: Log;
+  /** Shared with the sockets that send the same; its own when absent. */
+  streams?: OpenStreams;
   metrics: Metrics;
   /** What readiness depends on: database, migrations, Temporal … */
   checks: Checks;
@@ -49,6 +52,7 @@ export function createApp(deps: AppDeps): App {
   const frame = {
     ...deps,
     rateLimit: createRateLimit({ enabled: options.rateLimit }),
+    streams: deps.streams ?? createOpenStreams(),
     checkReplies: options.checkReplies ?? false,
   };
 

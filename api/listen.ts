@@ -13,6 +13,8 @@ export const HEADERS_TIMEOUT_MS = 10_000;
 export const REQUEST_TIMEOUT_MS = 60_000;
 /** An idle connection is kept this long; longer than the usual 60 s of proxies, so that they close first. */
 export const KEEP_ALIVE_TIMEOUT_MS = 65_000;
+/** How often connections are looked at for the two above; less often would add to them. */
+const CONNECTION_CHECK_INTERVAL_MS = 5_000;
 export const MAX_HEADER_BYTES = 16 * 1024;
 /** Open connections of one listener, sockets of agents included. */
 export const MAX_CONNECTIONS = 20_000;
@@ -81,6 +83,7 @@ async function openServer(
     headersTimeout: HEADERS_TIMEOUT_MS,
     requestTimeout: REQUEST_TIMEOUT_MS,
     maxHeaderSize: MAX_HEADER_BYTES,
+    connectionsCheckingInterval: CONNECTION_CHECK_INTERVAL_MS,
   };
   const server = tls ? https.createServer({ ...options, ...tls }) : http.createServer(options);
   server.keepAliveTimeout = KEEP_ALIVE_TIMEOUT_MS;

@@ -2,6 +2,7 @@ import { isProblem, problem } from '../contracts/errors.ts';
 import type { Principal, Resource, Verb } from '../contracts/principal.ts';
 import type { Handler, HandlerRequest, RouteContract } from '../contracts/route.ts';
 import type { AppContext, AppMiddleware, Authenticate, Log } from './context.ts';
+import type { OpenStreams } from './open-streams.ts';
 import { parseRequest } from './parse-request.ts';
 import type { RateLimit } from './rate-limit.ts';
 import { type AnyReply, checkReply, declaredErrors, sendReply } from './reply.ts';
@@ -37,6 +38,7 @@ export interface RouteFrame {
   /** Hears of every refusal for lack of a right, before it is answered. Never throws. */
   onDenied?: (denial: Denial) => Promise<void>;
   rateLimit: RateLimit;
+  streams: OpenStreams;
   shutdown: AbortSignal;
   log: Log;
   /** Parse every reply with its schema and refuse undeclared errors: for tests, it costs a parse a request. */

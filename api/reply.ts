@@ -10,6 +10,7 @@ import {
 } from '../contracts/route.ts';
 import type { AppContext, Log } from './context.ts';
 import { openEventStream } from './event-stream.ts';
+import type { OpenStreams } from './open-streams.ts';
 
 /** A handler's answer without the types of its contract. */
 export interface AnyReply {
@@ -23,6 +24,7 @@ export interface AnyReply {
 
 interface ReplyDeps {
   log: Log;
+  streams: OpenStreams;
   shutdown: AbortSignal;
 }
 
@@ -59,13 +61,15 @@ function bytesBody(body: unknown): Buffer | Readable {
 }
 
 /** Koa starts to send when the middlewares have returned, so the writer runs beside them. */
-function sendEvents(ctx: AppContext, reply: AnyReply, { log, shutdown }: ReplyDeps): void {
+function sendEvents(ctx: AppContext, reply: AnyReply, { log, shutdown, streams }: ReplyDeps): void {
   const { stream: write, keepAliveText, keepAliveMs } = reply;
   if (write === undefined || ctx.method === 'HEAD') {
     ctx.type = 'text/event-stream';
     ctx.body = '';
     return;
   }
+  const leave = streams.enter(ctx.state.principal);
+  void ctx.state.ended.then(leave);
   const stream = openEventStream(ctx, { keepAliveText, keepAliveMs, signal: shutdown });
   write(stream)
     .catch((err: unknown) => log.error({ event: 'event_stream_failed', requestId: ctx.state.requestId, err }))

@@ -32,6 +32,7 @@ import { createDenialRecorder } from './denials.ts';
 import { createHub, type Hub } from './events/hub.ts';
 import { type ListenerAddress, listen } from './listen.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
+import { createOpenStreams } from './open-streams.ts';
 import type { Checks } from './readiness.ts';
 import { createRoutes } from './routes/index.ts';
 import { eventUpgradeRoute } from './routes/v1/events.ts';
@@ -155,6 +156,7 @@ export async function startApi(
       password: config.adminPassword,
     });
     const deps = { ...identity, hub };
+    const streams = createOpenStreams();
     const app = createApp({
       routes: createRoutes(deps),
       log,
@@ -164,10 +166,14 @@ export async function startApi(
       authenticate,
       can: (principal, verb, resource) => can(principal, verb, resource),
       onDenied: createDenialRecorder(domain),
+      streams,
       options: appOptions(config, options),
     });
     const upgrade = createUpgradeRouter({
-      routes: [bridge.upgradeRoute, eventUpgradeRoute({ ...deps, authenticate, shutdown: shutdown.signal })],
+      routes: [
+        bridge.upgradeRoute,
+        eventUpgradeRoute({ ...deps, authenticate, streams, shutdown: shutdown.signal }),
+      ],
       trustProxyHops: config.trustProxyHops,
       shutdown: shutdown.signal,
       log,

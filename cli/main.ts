@@ -9,6 +9,7 @@ import { addDevCommand } from './commands/dev.ts';
 import { addEnrolTokenCommand } from './commands/enrol-token.ts';
 import { addMigrateCommand } from './commands/migrate.ts';
 import { addServiceCommands } from './commands/services.ts';
+import { printable } from './demo/printable.ts';
 import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.ts';
 
 const program = new Command('steelthread')
@@ -48,6 +49,7 @@ async function run(): Promise<number | undefined> {
 }
 
 function fail(message: string, code: number): number {
-  process.stderr.write(`${message}\n`);
+  // A server that was asked may have chosen the words.
+  process.stderr.write(`${printable(message)}\n`);
   return code;
 }

@@ -41,8 +41,12 @@ export function createDatabase(options: DatabaseOptions): Db {
     } as Knex.PgConnectionConfig,
     pool: { min: 0, max: options.poolMax, idleTimeoutMillis: 30_000 },
     acquireConnectionTimeout: ACQUIRE_TIMEOUT_MS,
+    // What knex would write to the console it also throws; its lines would stand between those of the log.
+    log: { debug: silent, warn: silent, error: silent, deprecate: silent },
   });
 }
+
+const silent = (): void => undefined;
 
 /**
  * Run `work` in a transaction: committed when it resolves, rolled back when it rejects.

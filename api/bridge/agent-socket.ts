@@ -34,6 +34,12 @@ const MAX_BAD_FRAMES = 20;
 /** A peer that does not answer our close frame is cut off after this long. */
 const CLOSE_TIMEOUT_MS = 2_000;
 
+/** Why the bridge ends a socket, in words for the agent's log. */
+export const closeReasons = {
+  superseded: 'a newer connection of this agent took over',
+  expelled: 'the credential of this agent is gone',
+} as const;
+
 export interface AgentSocketHandlers {
   /** The hello of an authenticated agent. Resolves with the epoch when it was accepted. */
   onHello(socket: AgentSocket, hello: Hello): Promise<void>;

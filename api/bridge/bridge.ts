@@ -1,8 +1,9 @@
 /**
- * The bridge: agents' sockets on one side, the ledger on the other.
+ * The bridge: agents' sockets on one side, the ledger on the other. This file ties the parts together:
  *
- *  D. NOTIFY is an edge: every SCAN_INTERVAL_MS, and after every renewed LISTEN, the bridge looks at the rows itself.
- *  E. One scan at a time: it claims what waits for the agents connected here, sends cancels, drops replaced sockets.
+ *   agent-socket.ts      one socket (invariants A to C)       registry.ts           who is connected here
+ *   scanner.ts           rows → sockets (D, E)                recorder.ts           reports → rows
+ *   offers.ts            commands → frames (F, G)             presence-reports.ts   presence → rows
  */
 import {
   type AgentFrame,
@@ -15,30 +16,23 @@ import {
 } from '../../contracts/agent-protocol.ts';
 import { isProblem } from '../../contracts/errors.ts';
 import { agentTaskQueue } from '../../contracts/workflow-io.ts';
-import { CLAIM_LIMIT, type CommandWithAct, type Socket } from '../../db/commands.ts';
 import { connectAgent, disconnectAgent } from '../../domain/agents/connections.ts';
-import { type PresenceReport, recordPresence } from '../../domain/agents/presence.ts';
-import { claimQueued, findCancelRequests, findStaleSockets } from '../../domain/commands/claim.ts';
 import type { DomainDeps, Log } from '../../domain/deps.ts';
 import type { Authenticate } from '../context.ts';
 import type { UpgradeRoute } from '../upgrade.ts';
-import { type AgentSocket, createAgentSocket, type Session } from './agent-socket.ts';
+import { type AgentSocket, closeReasons, createAgentSocket, type Session } from './agent-socket.ts';
 import { createOffers } from './offers.ts';
+import { createPresenceReports } from './presence-reports.ts';
 import { createRecorder } from './recorder.ts';
 import type { Registry } from './registry.ts';
+import { createScanner } from './scanner.ts';
 
-/** The backstop of a lost NOTIFY, milliseconds. */
-const SCAN_INTERVAL_MS = 5_000;
-/** Presence reports are stored together this often, milliseconds. */
-const PRESENCE_FLUSH_MS = 5_000;
 /** Longest wait for reports to be stored when the bridge closes, milliseconds. */
 const CLOSE_FLUSH_MS = 5_000;
 /** Sockets of one agent that may be open at once, all but one of them on their way in or out; more are refused. */
 const MAX_SOCKETS_OF_AGENT = 8;
 /** Error frames of one socket that are logged. */
 const MAX_LOGGED_ERRORS = 20;
-const SUPERSEDED = 'a newer connection of this agent took over';
-const EXPELLED = 'the credential of this agent is gone';
 
 export interface BridgeDeps {
   domain: DomainDeps;
@@ -68,14 +62,9 @@ export interface Bridge {
 
 export function createBridge(deps: BridgeDeps): Bridge {
   const { domain, registry, log } = deps;
-  const presence = new Map<string, PresenceReport>();
-  /** The latest write of presence reports; never rejects. */
-  let presenceStored: Promise<void> = Promise.resolve();
   const closing = new Set<Promise<void>>();
   const claims = new WeakMap<AgentSocket, Promise<void>>();
   const errors = new WeakMap<AgentSocket, number>();
-  let wanted: Set<string> | '*' = new Set();
-  let scanning: Promise<void> | undefined;
   let closed: Promise<void> | undefined;
 
   const recorder = createRecorder({
@@ -93,7 +82,17 @@ export function createBridge(deps: BridgeDeps): Bridge {
     },
   });
 
+  const presence = createPresenceReports({ domain, bridgeId: deps.bridgeId, log });
   const { offerAll, claim } = createOffers({ domain, log });
+  const cancel = (agentId: string, commandId: string, reason: string): void =>
+    registry.find(agentId)?.send({ type: 'cancel', commandId, reason });
+  const scanner = createScanner({
+    domain,
+    registry,
+    offer: (socket, commands) => track(offerAll(socket, commands)),
+    cancel,
+    log,
+  });
 
   const onHello = async (
     socket: AgentSocket,
@@ -112,7 +111,7 @@ export function createBridge(deps: BridgeDeps): Bridge {
     // Revoked between the upgrade and the hello: later than `connected_at` nobody would notice.
     if (!(await isCredentialGood())) {
       await disconnectAgent(domain, hello.agentId, connected.epoch);
-      return socket.close(closeCodes.revoked, EXPELLED);
+      return socket.close(closeCodes.revoked, closeReasons.expelled);
     }
     socket.accept(connected.epoch, hello);
     const live = socket.live();
@@ -120,8 +119,9 @@ export function createBridge(deps: BridgeDeps): Bridge {
     if (live === undefined) return void (await disconnectAgent(domain, hello.agentId, connected.epoch));
     // Two hellos at once: their commits have an order, their continuations here have none.
     const present = registry.find(hello.agentId);
-    if ((present?.session()?.epoch ?? 0) > live.epoch) return socket.close(closeCodes.superseded, SUPERSEDED);
-    registry.add(socket)?.close(closeCodes.superseded, SUPERSEDED);
+    if ((present?.session()?.epoch ?? 0) > live.epoch)
+      return socket.close(closeCodes.superseded, closeReasons.superseded);
+    registry.add(socket)?.close(closeCodes.superseded, closeReasons.superseded);
     // Whatever were sent to a rolled-back journal would be lost with it at the next hello.
     if (connected.resetJournal) registry.drain(hello.agentId);
     log.info({
@@ -143,7 +143,7 @@ export function createBridge(deps: BridgeDeps): Bridge {
         : {}),
     });
     track(offerAll(socket, connected.reoffer));
-    wake([hello.agentId]);
+    scanner.wake([hello.agentId]);
   };
 
   const onFrame = (socket: AgentSocket, frame: AgentFrame, bytes: number): void => {
@@ -158,7 +158,7 @@ export function createBridge(deps: BridgeDeps): Bridge {
         return recorder.push(socket, { agentId, journalId: session.hello.journalId, frame }, bytes);
       case 'presence':
         if (registry.find(agentId) !== socket) break; // Replaced: it speaks for this agent no more.
-        presence.set(agentId, {
+        presence.add({
           agentId,
           epoch: session.epoch,
           journalSeq: frame.journalSeq,
@@ -200,10 +200,10 @@ export function createBridge(deps: BridgeDeps): Bridge {
     registry.remove(socket);
     if (session === undefined) return;
     const { agentId } = socket;
-    if (presence.get(agentId)?.epoch === session.epoch) presence.delete(agentId);
+    presence.forget(agentId, session.epoch);
     log.info({ event: 'agent_disconnected', agentId, epoch: session.epoch });
     // After a report of it that is being stored now: that one would make it look connected again.
-    track(presenceStored.then(() => disconnectAgent(domain, agentId, session.epoch)));
+    track(presence.stored().then(() => disconnectAgent(domain, agentId, session.epoch)));
   };
 
   const track = (work: Promise<void>): void => {
@@ -213,96 +213,20 @@ export function createBridge(deps: BridgeDeps): Bridge {
     closing.add(tracked);
   };
 
-  const wake = (agentIds: readonly string[] | '*'): void => {
-    if (closed !== undefined) return;
-    if (agentIds === '*') wanted = '*';
-    else if (wanted !== '*') for (const agentId of agentIds) if (registry.find(agentId)) wanted.add(agentId);
-    if (wanted !== '*' && wanted.size === 0) return;
-    scanning ??= scanLoop();
-  };
-
-  const scanLoop = async (): Promise<void> => {
-    while ((wanted === '*' || wanted.size > 0) && closed === undefined) {
-      const ids = wanted;
-      wanted = new Set();
-      const sockets = registry.all().filter((socket) => ids === '*' || ids.has(socket.agentId));
-      await scan(sockets, ids === '*').catch((error: unknown) =>
-        log.error({ event: 'bridge_scan_failed', err: error }),
-      );
-    }
-    scanning = undefined;
-  };
-
-  const scan = async (sockets: readonly AgentSocket[], isFull: boolean): Promise<void> => {
-    const held = sockets.flatMap((socket) => {
-      const live = socket.live();
-      return live === undefined ? [] : [{ agentId: socket.agentId, epoch: live.epoch, hello: live.hello }];
-    });
-    if (held.length === 0) return;
-    const takers = held.filter(
-      (one) => one.hello.delivery === 'websocket' && !registry.isDraining(one.agentId),
-    );
-    const claimed = await claimQueued(domain, takers);
-    for (const [agentId, commands] of groupByAgent(claimed)) {
-      const socket = registry.find(agentId);
-      // Another epoch: the newer hello has found the rows as `sent` and offers them itself.
-      if (socket?.live()?.epoch === commands[0]?.sentEpoch && socket !== undefined)
-        track(offerAll(socket, commands));
-    }
-    // A full claim: there may be more.
-    if (claimed.length >= CLAIM_LIMIT) wake([...new Set(claimed.map((command) => command.agentId))]);
-    if (isFull) {
-      await sendCancels(held);
-      await dropStale(sockets, held);
-    }
-  };
-
-  const cancel = (agentId: string, commandId: string, reason: string): void =>
-    registry.find(agentId)?.send({ type: 'cancel', commandId, reason });
-
-  /** The backstop of lost events: cancels that are not answered yet. */
-  const sendCancels = async (held: readonly Socket[]): Promise<void> => {
-    const agentIds = held.map((one) => one.agentId);
-    for (const one of await findCancelRequests(domain, agentIds))
-      cancel(one.agentId, one.commandId, one.reason);
-  };
-
-  /** The backstop of lost events: sockets whose connection was taken over, or whose credential is gone. */
-  const dropStale = async (sockets: readonly AgentSocket[], held: readonly Socket[]): Promise<void> => {
-    const stale = await findStaleSockets(domain, held);
-    // Only the sockets that were asked about: a newer one may have come meanwhile.
-    const closeSame = (agentId: string, code: number, reason: string): void => {
-      const socket = registry.find(agentId);
-      if (socket !== undefined && sockets.includes(socket)) socket.close(code, reason);
-    };
-    for (const agentId of stale.expelled) closeSame(agentId, closeCodes.revoked, EXPELLED);
-    for (const agentId of stale.superseded) closeSame(agentId, closeCodes.superseded, SUPERSEDED);
-  };
-
   /** Another bridge has accepted a newer hello of this agent. */
   const supersede = (agentId: string, epoch: number): void => {
     const socket = registry.find(agentId);
     const live = socket?.live();
-    if (live !== undefined && live.epoch < epoch) socket?.close(closeCodes.superseded, SUPERSEDED);
+    if (live !== undefined && live.epoch < epoch)
+      socket?.close(closeCodes.superseded, closeReasons.superseded);
   };
 
-  const expel = (agentId: string): void => registry.find(agentId)?.close(closeCodes.revoked, EXPELLED);
+  const expel = (agentId: string): void =>
+    registry.find(agentId)?.close(closeCodes.revoked, closeReasons.expelled);
 
-  const flushPresence = (): void => {
-    if (presence.size === 0) return;
-    const reports = [...presence.values()];
-    presence.clear();
-    presenceStored = recordPresence(domain, deps.bridgeId, reports).catch((error: unknown) =>
-      log.error({ event: 'presence_not_stored', err: error }),
-    );
-    track(presenceStored);
-  };
-
-  const timers = [
-    setInterval(() => wake('*'), SCAN_INTERVAL_MS),
-    setInterval(flushPresence, PRESENCE_FLUSH_MS),
-    setInterval(() => registry.all().forEach((socket) => socket.checkAlive()), PING_INTERVAL_MS),
-  ];
+  const pingTimer = setInterval(() => {
+    for (const socket of registry.all()) socket.checkAlive();
+  }, PING_INTERVAL_MS);
   const pending = new Set<AgentSocket>();
   /** How many of `pending` are of an agent. */
   const socketCounts = new Map<string, number>();
@@ -351,17 +275,18 @@ export function createBridge(deps: BridgeDeps): Bridge {
         socketCounts.set(principal.id, (socketCounts.get(principal.id) ?? 0) + 1);
       },
     },
-    wake,
+    wake: scanner.wake,
     expel,
     supersede,
     cancel,
     close() {
       closed ??= (async () => {
-        for (const timer of timers) clearInterval(timer);
+        clearInterval(pingTimer);
+        const scanned = scanner.close();
         await withDeadline(recorder.flush(), CLOSE_FLUSH_MS);
         for (const socket of pending) socket.close(closeCodes.goingAway, 'the server is shutting down');
-        await scanning;
-        flushPresence();
+        await scanned;
+        track(presence.close());
         await withDeadline(waitUntilEmpty(pending, closing), CLOSE_FLUSH_MS);
         // What they said while they closed.
         await withDeadline(recorder.flush(), CLOSE_FLUSH_MS);
@@ -389,14 +314,4 @@ async function withDeadline(work: Promise<void>, deadlineMs: number): Promise<vo
   });
   await Promise.race([work, deadline]);
   clearTimeout(timer);
-}
-
-function groupByAgent(commands: readonly CommandWithAct[]): Map<string, CommandWithAct[]> {
-  const groups = new Map<string, CommandWithAct[]>();
-  for (const command of commands) {
-    const group = groups.get(command.agentId);
-    if (group === undefined) groups.set(command.agentId, [command]);
-    else group.push(command);
-  }
-  return groups;
 }

@@ -2,16 +2,16 @@
 import { type PresenceReport, recordPresence } from '../../domain/agents/presence.ts';
 import type { DomainDeps, Log } from '../../domain/deps.ts';
 
-/** Presence reports are stored together this often, milliseconds. */
+/** Reports are stored this often, milliseconds. */
 const FLUSH_INTERVAL_MS = 5_000;
 
 export interface PresenceReports {
   add(report: PresenceReport): void;
-  /** The socket at this epoch is gone: what it said last is not to be stored any more. */
+  /** The socket at this epoch is gone: what it said last is not stored any more. */
   forget(agentId: string, epoch: number): void;
-  /** Resolves when the report being stored now (of whatever agent) is stored or given up. Never rejects. */
+  /** Resolves when everything that is being stored now is stored, or was given up. Never rejects. */
   stored(): Promise<void>;
-  /** Store what is there and begin no further flush. Never rejects. */
+  /** Store what is left. Never rejects. */
   close(): Promise<void>;
 }
 
@@ -31,9 +31,10 @@ export function createPresenceReports({
     if (latest.size === 0) return;
     const reports = [...latest.values()];
     latest.clear();
-    storing = recordPresence(domain, bridgeId, reports).catch((error: unknown) =>
-      log.error({ event: 'presence_not_stored', err: error }),
-    );
+    const before = storing;
+    storing = recordPresence(domain, bridgeId, reports)
+      .catch((error: unknown) => log.error({ event: 'presence_not_stored', err: error }))
+      .then(() => before);
   };
 
   const timer = setInterval(flush, FLUSH_INTERVAL_MS);

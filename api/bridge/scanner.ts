@@ -1,7 +1,7 @@
 /**
- * Look at the rows of the agents connected here, and act on them: claim what waits, send cancels, drop stale sockets.
+ * Look at the rows of the agents connected here, and act on them: hand out what waits, repeat cancels, drop stale sockets.
  *
- *  D. NOTIFY is an edge: every SCAN_INTERVAL_MS, and after every renewed LISTEN, the bridge looks at the rows itself.
+ *  D. NOTIFY is an edge: every SCAN_INTERVAL_MS, and after every renewed LISTEN, the rows are looked at without one.
  *  E. One scan at a time.
  */
 import { closeCodes } from '../../contracts/agent-protocol.ts';
@@ -14,6 +14,15 @@ import type { Registry } from './registry.ts';
 /** The backstop of a lost NOTIFY, milliseconds. */
 const SCAN_INTERVAL_MS = 5_000;
 
+export interface ScannerDeps {
+  domain: DomainDeps;
+  registry: Registry;
+  /** Hand claimed commands to the socket of their agent, in the background. */
+  offer(socket: AgentSocket, commands: readonly CommandWithAct[]): void;
+  cancel(agentId: string, commandId: string, reason: string): void;
+  log: Log;
+}
+
 export interface Scanner {
   /** Look at the rows of these agents now (or of all agents connected here). */
   wake(agentIds: readonly string[] | '*'): void;
@@ -21,15 +30,8 @@ export interface Scanner {
   close(): Promise<void>;
 }
 
-export interface ScannerDeps {
-  domain: DomainDeps;
-  registry: Registry;
-  /** Hand claimed commands to their agent's socket, in the background. */
-  offer(socket: AgentSocket, commands: readonly CommandWithAct[]): void;
-  log: Log;
-}
-
-export function createScanner({ domain, registry, offer, log }: ScannerDeps): Scanner {
+export function createScanner(deps: ScannerDeps): Scanner {
+  const { domain, registry, log } = deps;
   let wanted: Set<string> | '*' = new Set();
   let scanning: Promise<void> | undefined;
   let isClosed = false;
@@ -68,7 +70,7 @@ export function createScanner({ domain, registry, offer, log }: ScannerDeps): Sc
       const socket = registry.find(agentId);
       // Another epoch: the newer hello has found the rows as `sent` and offers them itself.
       if (socket?.live()?.epoch === commands[0]?.sentEpoch && socket !== undefined)
-        offer(socket, commands);
+        deps.offer(socket, commands);
     }
     // A full claim: there may be more.
     if (claimed.length >= CLAIM_LIMIT) wake([...new Set(claimed.map((command) => command.agentId))]);
@@ -78,14 +80,11 @@ export function createScanner({ domain, registry, offer, log }: ScannerDeps): Sc
     }
   };
 
-  const cancel = (agentId: string, commandId: string, reason: string): void =>
-    registry.find(agentId)?.send({ type: 'cancel', commandId, reason });
-
   /** The backstop of lost events: cancels that are not answered yet. */
   const sendCancels = async (held: readonly Socket[]): Promise<void> => {
     const agentIds = held.map((one) => one.agentId);
     for (const one of await findCancelRequests(domain, agentIds))
-      cancel(one.agentId, one.commandId, one.reason);
+      deps.cancel(one.agentId, one.commandId, one.reason);
   };
 
   /** The backstop of lost events: sockets whose connection was taken over, or whose credential is gone. */
@@ -97,7 +96,8 @@ export function createScanner({ domain, registry, offer, log }: ScannerDeps): Sc
       if (socket !== undefined && sockets.includes(socket)) socket.close(code, reason);
     };
     for (const agentId of stale.expelled) closeSame(agentId, closeCodes.revoked, closeReasons.expelled);
-    for (const agentId of stale.superseded) closeSame(agentId, closeCodes.superseded, closeReasons.superseded);
+    for (const agentId of stale.superseded)
+      closeSame(agentId, closeCodes.superseded, closeReasons.superseded);
   };
 
   const timer = setInterval(() => wake('*'), SCAN_INTERVAL_MS);

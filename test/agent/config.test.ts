@@ -32,7 +32,7 @@ describe('agent configuration', () => {
 
   test('flags win over the environment, a given token over the stored identity, that over enrolment', () => {
     const env = {
-      STEELTHREAD_URL: 'http://a',
+      STEELTHREAD_URL: 'https://a',
       STEELTHREAD_AGENT_HOME: home,
       STEELTHREAD_ENROL_TOKEN: 'one-time',
     };

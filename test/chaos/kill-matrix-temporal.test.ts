@@ -2,4 +2,8 @@
 import { testMatrix } from './matrix.ts';
 import { points } from './points.ts';
 
-testMatrix({ points: points.filter((point) => point.isDelivery), delivery: 'temporal' });
+testMatrix({
+  points: points.filter((point) => point.isDelivery),
+  victims: ['api', 'agent', 'everything'],
+  delivery: 'temporal',
+});

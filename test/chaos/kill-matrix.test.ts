@@ -2,4 +2,4 @@
 import { testMatrix } from './matrix.ts';
 import { points } from './points.ts';
 
-testMatrix({ points, delivery: 'websocket' });
+testMatrix({ points, victims: ['worker', 'api', 'agent', 'everything'], delivery: 'websocket' });

@@ -8,10 +8,14 @@ import type { Point, Victim } from './points.ts';
 import { driveTask, type RunResult } from './run.ts';
 import { openStage, type Stage } from './stage.ts';
 
-/** The agent after the API: its restart also resets the pause before it connects again. */
-const victims: readonly Victim[] = ['worker', 'api', 'agent', 'everything'];
+export interface Matrix {
+  points: readonly Point[];
+  /** Best with the agent after the API: its restart also resets the pause before it connects again. */
+  victims: readonly Victim[];
+  delivery: Delivery;
+}
 
-export function testMatrix({ points, delivery }: { points: readonly Point[]; delivery: Delivery }): void {
+export function testMatrix({ points, victims, delivery }: Matrix): void {
   let stage: Stage;
   beforeAll(async () => {
     stage = await openStage({ delivery });

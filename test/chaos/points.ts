@@ -131,7 +131,9 @@ export const points: readonly Point[] = [
   {
     name: 'the outcome is committed, its ack is on the wire',
     isDelivery: true,
-    beforeRelease: (run) => run.stage.gates.agents.holdFrom('down', '"resultAck"'),
+    // Of this command: a result that was sent twice is acked twice, the second time perhaps only now.
+    beforeRelease: (run) =>
+      run.stage.gates.agents.holdFrom('down', `"resultAck","commandId":"${run.commandId()}"`),
     reach: (run) => run.untilHeld('agents', 'down'),
   },
   {

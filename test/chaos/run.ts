@@ -16,6 +16,8 @@ export interface Run {
   untilEffect(): Promise<unknown>;
   untilAgentSays(event: string): Promise<unknown>;
   untilAgentIsAway(): Promise<unknown>;
+  /** Of the task's command, once there is one. */
+  commandId(): string;
 }
 
 export interface RunResult {
@@ -70,6 +72,7 @@ export async function driveTask(
           ),
         `the agent says ${event}`,
       ),
+    commandId: () => commandIds()[0] ?? 'none',
     untilAgentIsAway: () =>
       until(async () => {
         const rows = await query<{ away: boolean }>(

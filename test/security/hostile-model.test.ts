@@ -6,6 +6,7 @@ import { printable } from '../../cli/demo/printable.ts';
 import type { StepView, TaskView } from '../../contracts/tasks.ts';
 import { insertUser } from '../../db/users.ts';
 import { buildAct } from '../../domain/commands/act-request.ts';
+import { riskOf } from '../../domain/tasks/risk.ts';
 import { done, type House, startHouse } from '../support/house.ts';
 
 let house: House;
@@ -136,5 +137,25 @@ describe('a command that was approved beforehand', () => {
     await house.db('users').where({ id }).update(change);
     expect(await house.propose(task.id, 1, { command: 'id' })).toMatchObject({ kind: 'awaiting', step: 1 });
     expect(await stepOf(task.id)).toMatchObject({ decision: null, commands: [] });
+  });
+});
+
+describe('what stands beside a command', () => {
+  const limits = { defaultTimeoutMs: 1_000, maxTimeoutMs: 1_000, outputCapBytes: 10 };
+  const riskOfRequest = (request: object) => riskOf(buildAct(request, limits, { shell: () => 'sh' }));
+  const stdin = (text: string) => Buffer.from(text).toString('base64');
+
+  it('is in the label, although the command does not show it', () => {
+    expect(riskOfRequest({ command: 'ls' })).toEqual({ label: 'safe', reasons: [] });
+    expect(riskOfRequest({ command: 'ls', environment: { LANG: 'C' } }).label).toBe('safe');
+    expect(riskOfRequest({ command: 'ls', elevated: true })).toMatchObject({ label: 'caution' });
+    expect(riskOfRequest({ command: 'ls', user: 'root' }).reasons.join()).toContain('root');
+    expect(riskOfRequest({ command: 'ls', environment: { LD_PRELOAD: '/tmp/x.so' } }).label).toBe(
+      'dangerous',
+    );
+    expect(riskOfRequest({ command: 'cat', stdin: stdin('hello') }).label).toBe('caution');
+    const fed = riskOfRequest({ argv: ['sh'], stdin: stdin('rm -rf /') });
+    expect(fed.label).toBe('dangerous');
+    expect(fed.reasons.join()).toContain('standard input');
   });
 });

@@ -1,4 +1,5 @@
-/** Clients of event streams for tests: server-sent events by fetch, frames by WebSocket. */
+/** Clients of event streams for tests: server-sent events by HTTP, frames by WebSocket. */
+import http from 'node:http';
 import { WebSocket } from 'ws';
 
 /** A wait in a test that takes longer has failed, milliseconds. */
@@ -11,7 +12,7 @@ export interface SseEvent {
 }
 
 export interface SseClient {
-  response: Response;
+  response: { status: number; headers: Headers };
   /** All events so far, oldest first. */
   events: SseEvent[];
   /** Resolves with the events once they satisfy; rejects at the deadline. */
@@ -21,20 +22,28 @@ export interface SseClient {
   close(): void;
 }
 
-/** Opens a stream; `response` tells whether it was opened. */
+/**
+ * Opens a stream; `response` tells whether it was opened.
+ * By node:http on a connection of its own: aborting a `fetch` whose body has ended can cut a connection that another
+ * request has taken over by then.
+ */
 export async function openSse(url: string, headers: Record<string, string>): Promise<SseClient> {
-  const abort = new AbortController();
-  const response = await fetch(url, { headers, signal: abort.signal });
   const events: SseEvent[] = [];
   const changed = createNotice();
-  const isStream = response.headers.get('Content-Type')?.startsWith('text/event-stream') ?? false;
+  const request = http.get(url, { headers, agent: false });
+  const message = await new Promise<http.IncomingMessage>((resolve, reject) => {
+    request.once('response', resolve);
+    request.once('error', reject);
+  });
+  request.on('error', () => undefined);
+  const isStream = message.headers['content-type']?.startsWith('text/event-stream') ?? false;
   const ended = (async () => {
-    if (!isStream || response.body === null) return;
     let text = '';
-    const decoder = new TextDecoder();
+    message.setEncoding('utf8');
     try {
-      for await (const chunk of response.body) {
-        text += decoder.decode(chunk, { stream: true });
+      for await (const chunk of message) {
+        if (!isStream) continue;
+        text += chunk;
         const frames = text.split('\n\n');
         text = frames.pop() ?? '';
         events.push(...frames.flatMap(parseFrame));
@@ -46,7 +55,7 @@ export async function openSse(url: string, headers: Record<string, string>): Pro
     changed.tell();
   })();
   return {
-    response,
+    response: { status: message.statusCode ?? 0, headers: headersOf(message) },
     events,
     async until(isEnough) {
       await changed.wait(
@@ -56,8 +65,13 @@ export async function openSse(url: string, headers: Record<string, string>): Pro
       return events;
     },
     ended,
-    close: () => abort.abort(),
+    close: () => request.destroy(),
   };
+}
+
+function headersOf({ headers }: http.IncomingMessage): Headers {
+  const pairs = Object.entries(headers).map(([name, value]): [string, string] => [name, String(value)]);
+  return new Headers(pairs);
 }
 
 function parseFrame(frame: string): SseEvent[] {

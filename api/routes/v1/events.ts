@@ -11,6 +11,7 @@ import { type EventSink, feedEvents, type Subscription } from '../../events/feed
 import type { Hub } from '../../events/hub.ts';
 import { createSessionWatch } from '../../events/session-watch.ts';
 import { type MountedRoute, mount } from '../../mount.ts';
+import type { OpenStreams } from '../../open-streams.ts';
 import { parameterLists } from '../../parse-request.ts';
 import type { Upgrade, UpgradeRoute } from '../../upgrade.ts';
 import { toValidationIssues } from '../../validation-issues.ts';
@@ -46,7 +47,12 @@ const sinkOf = (stream: EventStream): EventSink => ({
   closed: stream.closed,
 });
 
-export type EventUpgradeDeps = EventRouteDeps & { authenticate: Authenticate; shutdown: AbortSignal };
+export type EventUpgradeDeps = EventRouteDeps & {
+  authenticate: Authenticate;
+  shutdown: AbortSignal;
+  /** Bounds the sockets of one principal; unbounded when absent. */
+  streams?: OpenStreams;
+};
 
 /** The WebSocket of the same path. */
 export function eventUpgradeRoute(deps: EventUpgradeDeps): UpgradeRoute {
@@ -66,6 +72,8 @@ export function eventUpgradeRoute(deps: EventUpgradeDeps): UpgradeRoute {
         parseQuery(upgrade.query),
         typeof lastEventId === 'string' && lastEventId !== '' ? lastEventId : null,
       );
+      const leave = deps.streams?.enter(principal);
+      upgrade.request.socket.once('close', () => leave?.());
       const socket = createEventSocket(await upgrade.accept(), deps.shutdown);
       const viewer = sessions.watch(principal, () => socket.expel());
       feedEvents(deps, { viewer, ...opened }, socket)
