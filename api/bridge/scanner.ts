@@ -5,7 +5,8 @@
  *  E. One scan at a time.
  */
 import { closeCodes } from '../../contracts/agent-protocol.ts';
-import { CLAIM_LIMIT, type CommandWithAct, type Socket } from '../../db/commands.ts';
+import { CLAIM_LIMIT, type Socket } from '../../db/command-claims.ts';
+import type { CommandWithAct } from '../../db/commands.ts';
 import { claimQueued, findCancelRequests, findStaleSockets } from '../../domain/commands/claim.ts';
 import type { DomainDeps, Log } from '../../domain/deps.ts';
 import { type AgentSocket, closeReasons } from './agent-socket.ts';

@@ -9,7 +9,8 @@
 import type { Hello } from '../../contracts/agent-protocol.ts';
 import { lockConnection, releaseConnection, takeConnection } from '../../db/agent-connections.ts';
 import { updateAgentFromHello } from '../../db/agents.ts';
-import { type CommandWithAct, findReadableCommands, lockOpenCommands } from '../../db/commands.ts';
+import { lockOpenCommands } from '../../db/command-changes.ts';
+import { type CommandWithAct, findReadableCommands } from '../../db/commands.ts';
 import { getBatchAgents } from '../commands/agents.ts';
 import { logUnreadable } from '../commands/claim.ts';
 import { serverEnd, settleCommands } from '../commands/settle.ts';

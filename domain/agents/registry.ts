@@ -4,7 +4,7 @@ import { problem } from '../../contracts/errors.ts';
 import type { Page } from '../../contracts/shared.ts';
 import { revokeAgentTokens } from '../../db/agent-tokens.ts';
 import { type AgentRow, findAgent, listAgents, markAgentRevoked, updateAgentTags } from '../../db/agents.ts';
-import { lockOpenCommands } from '../../db/commands.ts';
+import { lockOpenCommands } from '../../db/command-changes.ts';
 import type { Queryable } from '../../db/database.ts';
 import { serverEnd, settleCommands } from '../commands/settle.ts';
 import { pageOfRows, positionOf } from '../cursor.ts';

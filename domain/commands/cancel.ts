@@ -1,5 +1,9 @@
 /** Cancel: what is queued ends now; what is out is asked to stop, and its agent says how it ended. */
-import { lockOpenCommands, markCancelRequested, type OpenCommandSelection } from '../../db/commands.ts';
+import {
+  lockOpenCommands,
+  markCancelRequested,
+  type OpenCommandSelection,
+} from '../../db/command-changes.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
 import { isRepeatedRequest, type RequestKey } from '../idempotency.ts';
 import { assertCan } from '../policy.ts';

@@ -1,13 +1,8 @@
 /** The bridge's side of the ledger: claim what waits for its sockets, find cancels and replaced sockets. */
 import { listStaleSockets } from '../../db/agent-connections.ts';
 import { findAgentsToDisconnect } from '../../db/agents.ts';
-import {
-  type CommandWithAct,
-  claimQueuedCommands,
-  listCancelRequests,
-  type ReadableCommands,
-  type Socket,
-} from '../../db/commands.ts';
+import { claimQueuedCommands, listCancelRequests, type Socket } from '../../db/command-claims.ts';
+import type { CommandWithAct, ReadableCommands } from '../../db/commands.ts';
 import type { DomainDeps } from '../deps.ts';
 import { transact } from '../transact.ts';
 

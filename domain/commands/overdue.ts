@@ -1,5 +1,5 @@
 /** The clock's duties on the ledger (promise P2: one final outcome in bounded time). */
-import { lockOpenCommands } from '../../db/commands.ts';
+import { lockOpenCommands } from '../../db/command-changes.ts';
 import type { DomainDeps } from '../deps.ts';
 import { transact } from '../transact.ts';
 import { serverEnd, settleCommands } from './settle.ts';

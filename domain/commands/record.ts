@@ -14,8 +14,9 @@ import {
   type StreamSummary,
 } from '../../contracts/agent-protocol.ts';
 import { isFinalCommandState } from '../../contracts/command-states.ts';
+import { type CommandChange, lockCommands } from '../../db/command-changes.ts';
 import { insertOutput, type OutputChunk } from '../../db/command-output.ts';
-import { type CommandChange, type CommandRow, lockCommands, type StreamState } from '../../db/commands.ts';
+import type { CommandRow, StreamState } from '../../db/commands.ts';
 import { plainText } from '../agents/plain-text.ts';
 import type { DomainDeps } from '../deps.ts';
 import { transact } from '../transact.ts';

@@ -11,7 +11,8 @@ import {
   type EdgeWriter,
   isFinalCommandState,
 } from '../../contracts/command-states.ts';
-import { type CommandChange, type CommandRow, writeChanges } from '../../db/commands.ts';
+import { type CommandChange, writeChanges } from '../../db/command-changes.ts';
+import type { CommandRow } from '../../db/commands.ts';
 import { engineActor } from '../deps.ts';
 import type { Unit } from '../transact.ts';
 

@@ -3,7 +3,7 @@
  * approved is bound by digest to the exact bytes that run (promise P5).
  */
 import { type Act, actDigest, batchDigest } from '../../contracts/act.ts';
-import { problem } from '../../contracts/errors.ts';
+import { isProblem, problem } from '../../contracts/errors.ts';
 import type { DecideBody, StepView } from '../../contracts/tasks.ts';
 import { taskWorkflowId } from '../../contracts/workflow-io.ts';
 import { findAct, insertAct } from '../../db/acts.ts';
@@ -54,7 +54,12 @@ export async function decide(
       else await approve(unit, deps, actor, task, await accept(unit, actor, task, step, body.reason ?? null));
     });
   } catch (error) {
-    if (refused.denial !== undefined) await recordDenial(deps, actor, refused.denial);
+    // A fault of the database is no denial, and failing to record one must not hide why the decision was refused.
+    if (refused.denial !== undefined && isProblem(error)) {
+      await recordDenial(deps, actor, refused.denial).catch((err: unknown) =>
+        deps.log.error({ event: 'denial_not_recorded', err }),
+      );
+    }
     throw error;
   }
   return getStepView(deps, actor, publicId, body.step);

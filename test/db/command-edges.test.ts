@@ -10,7 +10,7 @@ import {
   finalCommandStates,
   sourcesOf,
 } from '../../contracts/command-states.ts';
-import { insertBatchRows } from '../../db/commands.ts';
+import { insertBatchRows } from '../../db/command-inserts.ts';
 import { createDatabase, type Db, isSqlState, sqlStates } from '../../db/database.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 

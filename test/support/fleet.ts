@@ -109,7 +109,7 @@ export async function createFleet(system: System, size: number): Promise<Fleet> 
       await Promise.all(Array.from({ length: CONNECTING_AT_ONCE }, lane));
     },
     report() {
-      const frame = JSON.stringify({ type: 'presence', journalSeq: 1, running: 1, metrics: null });
+      const frame = JSON.stringify({ type: 'presence', journalSeq: 0, running: 1, metrics: null });
       for (const ws of sockets) if (ws.readyState === ws.OPEN) ws.send(frame);
     },
     async reconnect(count, url) {
