@@ -237,7 +237,7 @@ describe('what is public', () => {
         system.env.SECRET_KEY,
         system.env.DATABASE_URL,
         'postgres://',
-        '/work/',
+        process.cwd(),
         'Bearer ey',
       ]) {
         expect(text.includes(secret ?? 'never'), `${path} holds ${secret}`).toBe(false);
