@@ -9,6 +9,7 @@
  *  C3. Between SEND_HIGH_WATER_BYTES and the drain of the buffer `hasRoom` is false: output waits in the spool.
  *  E.  A frame of an unknown type is answered by name and is not fatal; an error frame is never answered.
  */
+import type { Socket } from 'node:net';
 import WebSocket from 'ws';
 import {
   type AgentFrame,
@@ -79,6 +80,16 @@ export function createConnection(options: ConnectionOptions): Connection {
   let state: State;
   let attempt = 0;
   let isFull = false;
+  /** The TCP or TLS connection under the present socket. */
+  let transport: Socket | undefined;
+
+  /** Frames of one turn leave in one write: a short command's start and result are then stored together. */
+  const gatherWrites = (): void => {
+    const stream = transport;
+    if (stream === undefined || stream.writableCorked > 0) return;
+    stream.cork();
+    process.nextTick(() => stream.uncork());
+  };
 
   const schedule = (delayMs: number): void => {
     state = { kind: 'waiting', timer: setTimeout(connect, delayMs) };
@@ -109,6 +120,9 @@ export function createConnection(options: ConnectionOptions): Connection {
 
     socket.on('pong', () => {
       missedPongs = 0;
+    });
+    socket.on('upgrade', (response) => {
+      transport = response.socket;
     });
     socket.on('open', () => {
       if (!isCurrent()) return socket.terminate();
@@ -199,6 +213,7 @@ export function createConnection(options: ConnectionOptions): Connection {
     if (state.kind !== 'open') return false;
     const { socket } = state;
     if (socket.readyState !== WebSocket.OPEN) return false;
+    gatherWrites();
     socket.send(JSON.stringify(frame), () => {
       if (!isFull || socket.bufferedAmount > SEND_HIGH_WATER_BYTES / 2) return;
       isFull = false;

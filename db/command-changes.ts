@@ -81,22 +81,35 @@ export interface CommandChange {
   stderr: StreamState;
 }
 
-/**
- * Write a set of changes of commands that the caller has locked, and lower the counters of their batches by the
- * commands that became final now (`finished`: batch id → how many), locking batches in id order. Times are the database's.
- * @returns the batches whose counter fell, as they are now
- */
-export async function writeChanges(
-  db: Queryable,
-  changes: readonly CommandChange[],
-  finished: ReadonlyMap<string, number>,
-): Promise<BatchRow[]> {
-  if (changes.length === 0) return [];
-  const rows = await query<StoredBatch>(
-    db,
-    `with changed as (
-     update commands c set
-       state = r.state,
+/** A change as JSON with the names that `changeRecordColumns` and `changeSet` read. */
+export const changeRecord = (change: CommandChange) => ({
+  command_id: change.commandId,
+  state: change.state,
+  started_now: change.startedNow,
+  final: change.final !== null,
+  resolved: change.final?.resolved ?? false,
+  exit_code: change.final?.exitCode ?? null,
+  signal: change.final?.signal ?? null,
+  reason: change.final?.reason ?? null,
+  duration_ms: change.final?.durationMs ?? null,
+  stdout_bytes: change.stdout.bytes,
+  stdout_total_bytes: change.stdout.totalBytes,
+  stdout_sha256: change.stdout.sha256,
+  stdout_truncated: change.stdout.truncated,
+  stderr_bytes: change.stderr.bytes,
+  stderr_total_bytes: change.stderr.totalBytes,
+  stderr_sha256: change.stderr.sha256,
+  stderr_truncated: change.stderr.truncated,
+});
+
+/** Columns of a set of changes, for jsonb_to_recordset. */
+export const changeRecordColumns = `command_id uuid, state text, started_now boolean, final boolean, resolved boolean,
+       exit_code bigint, signal text, reason text, duration_ms bigint,
+       stdout_bytes bigint, stdout_total_bytes bigint, stdout_sha256 text, stdout_truncated boolean,
+       stderr_bytes bigint, stderr_total_bytes bigint, stderr_sha256 text, stderr_truncated boolean`;
+
+/** What a change `r` does to a command `c`. Times are the database's; needs :margin_ms (UNKNOWN_MARGIN_MS). */
+export const changeSet = `state = r.state,
        started_at = case when r.started_now then coalesce(c.started_at, clock_timestamp()) else c.started_at end,
        overdue_at = case when r.started_now
          then clock_timestamp() + make_interval(secs => (c.timeout_ms + :margin_ms) / 1000.0) else c.overdue_at end,
@@ -109,48 +122,42 @@ export async function writeChanges(
        stdout_bytes = r.stdout_bytes, stdout_total_bytes = r.stdout_total_bytes,
        stdout_sha256 = r.stdout_sha256, stdout_truncated = r.stdout_truncated,
        stderr_bytes = r.stderr_bytes, stderr_total_bytes = r.stderr_total_bytes,
-       stderr_sha256 = r.stderr_sha256, stderr_truncated = r.stderr_truncated
-     from jsonb_to_recordset(cast(:rows as jsonb)) as r(
-       command_id uuid, state text, started_now boolean, final boolean, resolved boolean,
-       exit_code bigint, signal text, reason text, duration_ms bigint,
-       stdout_bytes bigint, stdout_total_bytes bigint, stdout_sha256 text, stdout_truncated boolean,
-       stderr_bytes bigint, stderr_total_bytes bigint, stderr_sha256 text, stderr_truncated boolean)
+       stderr_sha256 = r.stderr_sha256, stderr_truncated = r.stderr_truncated`;
+
+/** What follows for a batch `b` when `fallen.by` of its commands became final now. */
+export const batchFallSet = `pending = b.pending - fallen.by,
+         finished_at = case when b.pending - fallen.by = 0 then now() else b.finished_at end`;
+
+/**
+ * Write a set of changes of commands that the caller has locked, and lower the counters of their batches by the
+ * commands that became final now (`finished`: batch id → how many), locking batches in id order.
+ * @returns the batches whose counter fell, as they are now
+ */
+export async function writeChanges(
+  db: Queryable,
+  changes: readonly CommandChange[],
+  finished: ReadonlyMap<string, number>,
+): Promise<BatchRow[]> {
+  if (changes.length === 0) return [];
+  const rows = await query<StoredBatch>(
+    db,
+    `with changed as (
+     update commands c set ${changeSet}
+     from jsonb_to_recordset(cast(:rows as jsonb)) as r(${changeRecordColumns})
      where c.command_id = r.command_id
      ), fallen as (
        select id, by from jsonb_to_recordset(cast(:finished as jsonb)) as f(id uuid, by integer)
      ), locked as (
        select b.id from batches b join fallen using (id) order by b.id for update of b
      )
-     update batches b
-     set pending = b.pending - fallen.by,
-         finished_at = case when b.pending - fallen.by = 0 then now() else b.finished_at end
+     update batches b set ${batchFallSet}
      from fallen join locked using (id)
      where b.id = fallen.id
      returning ${batchColumns('b')}`,
     {
       finished: JSON.stringify([...finished].map(([id, by]) => ({ id, by }))),
       margin_ms: UNKNOWN_MARGIN_MS,
-      rows: JSON.stringify(
-        changes.map((change) => ({
-          command_id: change.commandId,
-          state: change.state,
-          started_now: change.startedNow,
-          final: change.final !== null,
-          resolved: change.final?.resolved ?? false,
-          exit_code: change.final?.exitCode ?? null,
-          signal: change.final?.signal ?? null,
-          reason: change.final?.reason ?? null,
-          duration_ms: change.final?.durationMs ?? null,
-          stdout_bytes: change.stdout.bytes,
-          stdout_total_bytes: change.stdout.totalBytes,
-          stdout_sha256: change.stdout.sha256,
-          stdout_truncated: change.stdout.truncated,
-          stderr_bytes: change.stderr.bytes,
-          stderr_total_bytes: change.stderr.totalBytes,
-          stderr_sha256: change.stderr.sha256,
-          stderr_truncated: change.stderr.truncated,
-        })),
-      ),
+      rows: JSON.stringify(changes.map(changeRecord)),
     },
   );
   return rows.map(rowToBatch);

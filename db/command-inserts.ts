@@ -1,7 +1,10 @@
 /** Put a batch on the ledger: its act, its row and its commands. */
 import { UNKNOWN_MARGIN_MS } from '../contracts/command-states.ts';
 import type { ActRow } from './acts.ts';
-import { type Queryable, query } from './database.ts';
+import { type AuditEntry, auditRecord } from './audit-events.ts';
+import { type Db, type Queryable, query, queryOne } from './database.ts';
+import type { EventRow, StoredEvent } from './events.ts';
+import { emittedColumns, eventsOfJson, type StoredJson } from './unit-rows.ts';
 
 export interface NewCommand {
   commandId: string;
@@ -26,71 +29,154 @@ export interface NewBatchRows {
 }
 
 /**
- * Insert act, batch and commands in one statement: a command is `sent` where the agent's socket is right here at the
- * given epoch, else `queued`.
- * @returns what was inserted. An id that exists already is left out: the caller compares.
+ * `with` parts that insert act, batch and commands; the part `inserted` says which commands. A command is `sent` where
+ * the agent's socket is right here at the given epoch, else `queued`. An id that exists already is left out.
+ * @param condition whether anything is inserted at all
  */
-export async function insertBatchRows(
-  db: Queryable,
-  input: NewBatchRows,
-): Promise<{ commandId: string; agentId: string; state: 'queued' | 'sent' }[]> {
-  const { act, binding, digest } = input.act;
-  const rows = await query<{ command_id: string; agent_id: string; state: 'queued' | 'sent' }>(
-    db,
-    `with kept as (
+const insertParts = (condition: string): string => `kept as (
        insert into acts (digest, act, task_run, step_no, proposal_id)
-       values (:digest, cast(:act as jsonb), :task_run, :act_step_no, :proposal_id)
+       select :digest, cast(:act as jsonb), :task_run, cast(:act_step_no as integer), :proposal_id where ${condition}
        on conflict (digest) do nothing
      ), batch as (
        insert into batches (id, task_id, run_no, step_no, workflow_id, digest, size, pending)
-       values (cast(:batch_id as uuid), cast(:task_id as uuid), cast(:run_no as integer), cast(:step_no as integer),
-               :workflow_id, :digest, cast(:size as integer), cast(:size as integer))
+       select cast(:batch_id as uuid), cast(:task_id as uuid), cast(:run_no as integer), cast(:step_no as integer),
+              :workflow_id, :digest, cast(:size as integer), cast(:size as integer) where ${condition}
      ), wanted as (
        select command_id, agent_id from jsonb_to_recordset(cast(:commands as jsonb)) as w(command_id uuid, agent_id text)
+       where ${condition}
      ), here as (
        select c.agent_id, c.epoch, c.journal_id
        from agent_connections c
        join jsonb_to_recordset(cast(:local as jsonb)) as l(agent_id text, epoch bigint)
          on l.agent_id = c.agent_id and l.epoch = c.epoch
+       where c.agent_id = any(cast(:agent_ids as text[]))
        order by c.agent_id for share of c
+     ), inserted as (
+       insert into commands as c (command_id, batch_id, agent_id, digest, task_id, run_no, step_no, attempt, state,
+                             creator_kind, creator_id, creator_name, owner_id, timeout_ms, output_cap_bytes,
+                             expires_at, sent_at, sent_epoch, sent_journal_id, overdue_at)
+       select w.command_id, cast(:batch_id as uuid), w.agent_id, :digest, cast(:task_id as uuid),
+              cast(:run_no as integer), cast(:step_no as integer), cast(:attempt as integer),
+              case when h.agent_id is null then 'queued' else 'sent' end,
+              :creator_kind, :creator_id, :creator_name, :owner_id, cast(:timeout_ms as bigint),
+              cast(:output_cap_bytes as bigint), now() + make_interval(secs => :expiry_seconds),
+              case when h.agent_id is null then null else now() end, h.epoch, h.journal_id,
+              case when h.agent_id is null then null else now() + make_interval(secs => :overdue_seconds) end
+       from wanted w left join here h on h.agent_id = w.agent_id
+       on conflict (command_id) do nothing
+       returning c.command_id, c.agent_id, c.state
+     )`;
+
+const bindingsOf = (input: NewBatchRows) => {
+  const { act, binding, digest } = input.act;
+  return {
+    digest,
+    act: JSON.stringify(act),
+    task_run: binding.taskRun,
+    act_step_no: binding.step,
+    proposal_id: binding.proposalId,
+    batch_id: input.batchId,
+    task_id: input.taskId,
+    run_no: input.runNo,
+    step_no: input.stepNo,
+    workflow_id: input.workflowId,
+    size: input.commands.length,
+    agent_ids: input.commands.map((command) => command.agentId),
+    commands: JSON.stringify(input.commands.map((c) => ({ command_id: c.commandId, agent_id: c.agentId }))),
+    local: JSON.stringify([...input.local].map(([agentId, epoch]) => ({ agent_id: agentId, epoch }))),
+    attempt: input.attempt,
+    creator_kind: input.creator.kind,
+    creator_id: input.creator.id,
+    creator_name: input.creator.name,
+    owner_id: input.ownerId,
+    timeout_ms: act.timeoutMs,
+    output_cap_bytes: act.outputCapBytes,
+    expiry_seconds: act.expiryMs / 1000,
+    overdue_seconds: (act.expiryMs + UNKNOWN_MARGIN_MS) / 1000,
+  };
+};
+
+/** A command as it was inserted. */
+export interface InsertedCommand {
+  commandId: string;
+  agentId: string;
+  state: 'queued' | 'sent';
+}
+
+interface StoredInserted {
+  command_id: string;
+  agent_id: string;
+  state: 'queued' | 'sent';
+}
+
+const rowToInserted = (row: StoredInserted): InsertedCommand => ({
+  commandId: row.command_id,
+  agentId: row.agent_id,
+  state: row.state,
+});
+
+/**
+ * Insert act, batch and commands in one statement.
+ * @returns what was inserted. An id that exists already is left out: the caller compares.
+ */
+export async function insertBatchRows(db: Queryable, input: NewBatchRows): Promise<InsertedCommand[]> {
+  const rows = await query<StoredInserted>(
+    db,
+    `with ${insertParts('true')} select command_id, agent_id, state from inserted`,
+    bindingsOf(input),
+  );
+  return rows.map(rowToInserted);
+}
+
+/** A batch that is inserted without a look at its agents first. */
+export interface UsualBatchRows extends NewBatchRows {
+  audit: AuditEntry;
+  /** The default shell that every agent must have, where the act was made for it; null when no agent's matters. */
+  defaultShell: string | null;
+}
+
+/**
+ * Insert an ad-hoc batch with its audit row and its events, in one statement that is a transaction of its own. It
+ * writes what `insertBatch` (domain/commands/insert.ts) writes; a test compares the rows of both.
+ * @returns undefined when an agent is unknown or revoked, gets its commands another way than by its socket, or has
+ *   another default shell: then nothing was written
+ */
+export async function insertUsualBatch(
+  db: Db,
+  input: UsualBatchRows,
+): Promise<{ commands: InsertedCommand[]; events: EventRow[] } | undefined> {
+  const row = await queryOne<{ commands: StoredInserted[]; events: StoredJson<StoredEvent>[] }>(
+    db,
+    `with usable as materialized (
+       select count(*) = cast(:size as integer) as are_all
+       from agents a
+       where a.id = any(cast(:agent_ids as text[]))
+         and a.revoked_at is null and a.delivery = 'websocket'
+         and (cast(:default_shell as text) is null or a.default_shell = :default_shell)
+     ), ${insertParts('(select are_all from usable)')}, audited as (
+       insert into audit_events (principal_kind, principal_id, principal_name, session_id, address, request_id,
+                                 action, target_kind, target_id, outcome, details)
+       select principal_kind, principal_id, principal_name, session_id, address, request_id,
+              action, target_kind, target_id, outcome, details
+       from jsonb_to_record(cast(:audit as jsonb)) as r(
+         principal_kind text, principal_id text, principal_name text, session_id uuid, address text, request_id text,
+         action text, target_kind text, target_id text, outcome text, details jsonb)
+       where (select are_all from usable)
+     ), emitted as (
+       insert into events (type, command_id, batch_id, agent_id, owner_id, data)
+       select case when state = 'sent' then 'command.sent' else 'command.queued' end, command_id,
+              cast(:batch_id as uuid), agent_id, :owner_id, jsonb_build_object('step', null)
+       from inserted
+       returning ${emittedColumns}
      )
-     insert into commands as c (command_id, batch_id, agent_id, digest, task_id, run_no, step_no, attempt, state,
-                           creator_kind, creator_id, creator_name, owner_id, timeout_ms, output_cap_bytes, expires_at,
-                           sent_at, sent_epoch, sent_journal_id, overdue_at)
-     select w.command_id, cast(:batch_id as uuid), w.agent_id, :digest, cast(:task_id as uuid),
-            cast(:run_no as integer), cast(:step_no as integer), cast(:attempt as integer),
-            case when h.agent_id is null then 'queued' else 'sent' end,
-            :creator_kind, :creator_id, :creator_name, :owner_id, cast(:timeout_ms as bigint),
-            cast(:output_cap_bytes as bigint), now() + make_interval(secs => :expiry_seconds),
-            case when h.agent_id is null then null else now() end, h.epoch, h.journal_id,
-            case when h.agent_id is null then null else now() + make_interval(secs => :overdue_seconds) end
-     from wanted w left join here h on h.agent_id = w.agent_id
-     on conflict (command_id) do nothing
-     returning c.command_id, c.agent_id, c.state`,
+     select (select coalesce(jsonb_agg(to_jsonb(inserted)), '[]') from inserted) as commands,
+            (select coalesce(jsonb_agg(to_jsonb(emitted) order by id), '[]') from emitted) as events
+     from usable where are_all`,
     {
-      digest,
-      act: JSON.stringify(act),
-      task_run: binding.taskRun,
-      act_step_no: binding.step,
-      proposal_id: binding.proposalId,
-      batch_id: input.batchId,
-      task_id: input.taskId,
-      run_no: input.runNo,
-      step_no: input.stepNo,
-      workflow_id: input.workflowId,
-      size: input.commands.length,
-      commands: JSON.stringify(input.commands.map((c) => ({ command_id: c.commandId, agent_id: c.agentId }))),
-      local: JSON.stringify([...input.local].map(([agentId, epoch]) => ({ agent_id: agentId, epoch }))),
-      attempt: input.attempt,
-      creator_kind: input.creator.kind,
-      creator_id: input.creator.id,
-      creator_name: input.creator.name,
-      owner_id: input.ownerId,
-      timeout_ms: act.timeoutMs,
-      output_cap_bytes: act.outputCapBytes,
-      expiry_seconds: act.expiryMs / 1000,
-      overdue_seconds: (act.expiryMs + UNKNOWN_MARGIN_MS) / 1000,
+      ...bindingsOf(input),
+      default_shell: input.defaultShell,
+      audit: JSON.stringify(auditRecord(input.audit)),
     },
   );
-  return rows.map((row) => ({ commandId: row.command_id, agentId: row.agent_id, state: row.state }));
+  return row && { commands: row.commands.map(rowToInserted), events: eventsOfJson(row.events) };
 }

@@ -8,6 +8,8 @@ export type Db = Knex;
 /** A transaction under way, on a connection of knex's pool. */
 export interface Trx {
   readonly driver: pg.ClientBase;
+  /** Set by `queryAndCommit`: the commit is on its way, nothing more can be said in this transaction. */
+  committing?: Promise<void>;
 }
 
 /** A query runs on the pool or inside a transaction (ours, or knex's own in migrations). */
@@ -38,6 +40,9 @@ export function createDatabase(options: DatabaseOptions): Db {
       application_name: options.applicationName,
       statement_timeout: options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS,
       keepAlive: true,
+      // The driver sends a statement without waiting for the answer to the one before: `begin` and the commit of a
+      // unit then cost no round trip of their own. On a connection of the pool only transactions make use of it.
+      pipeline: true,
     } as Knex.PgConnectionConfig,
     pool: { min: 0, max: options.poolMax, idleTimeoutMillis: 30_000 },
     acquireConnectionTimeout: ACQUIRE_TIMEOUT_MS,
@@ -59,8 +64,9 @@ export async function inTransaction<T>(db: Db, work: (trx: Trx) => Promise<T>): 
   try {
     // Not awaited: the driver sends what follows right behind it, and a failed `begin` fails that too.
     connection.query('begin').catch(() => undefined);
-    const value = await work({ driver: connection });
-    await connection.query('commit');
+    const trx: Trx = { driver: connection };
+    const value = await work(trx);
+    await (trx.committing ?? commit(connection));
     return value;
   } catch (error) {
     await connection.query('rollback').catch((cause: unknown) => {
@@ -71,6 +77,28 @@ export async function inTransaction<T>(db: Db, work: (trx: Trx) => Promise<T>): 
   } finally {
     db.client.releaseConnection(connection);
   }
+}
+
+/** @throws also when Postgres answers the commit of a failed transaction by rolling it back, which is no error to it */
+async function commit(connection: pg.ClientBase): Promise<void> {
+  const { command } = await connection.query('commit');
+  if (command !== 'COMMIT') throw new Error(`the commit was answered with ${command}`);
+}
+
+/**
+ * The last statement of a transaction, with the commit right behind it in one round trip. Whoever began the transaction
+ * (`inTransaction`) waits for the commit; when the statement fails nothing is committed.
+ */
+export function queryAndCommit<Row>(
+  trx: Trx,
+  sql: string,
+  bindings: Record<string, unknown> = {},
+): Promise<Row[]> {
+  const answer = send<Row>(trx.driver, sql, bindings);
+  trx.committing = commit(trx.driver);
+  // The statement's own error is the one to tell.
+  trx.committing.catch(() => undefined);
+  return answer;
 }
 
 /** A statement as the driver takes it: `:name` became `$1`, `$2` …, one for each place it stands in. */

@@ -14,9 +14,29 @@ export interface Notifier {
   flush(): Promise<void>;
 }
 
-export function createNotifier(db: Db, onError: (error: unknown) => void): Notifier {
+/**
+ * @param gapMs rest after a sending before the next, default 0: a process that commits all the time then announces in
+ *   bundles, and what comes after a rest goes out at once
+ * @param urgent channels whose listeners hold something up meanwhile: what is for them ends the rest
+ */
+export function createNotifier(
+  db: Db,
+  onError: (error: unknown) => void,
+  { gapMs = 0, urgent = [] }: { gapMs?: number; urgent?: readonly string[] } = {},
+): Notifier {
   let waiting = new Map<string, Set<string>>();
   let sending: Promise<void> | undefined;
+  let isFlushing = false;
+  let endRest: () => void = () => {};
+
+  const rest = (): Promise<void> =>
+    new Promise((resolve) => {
+      const timer = setTimeout(resolve, gapMs);
+      endRest = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
 
   const send = async (): Promise<void> => {
     while (waiting.size > 0) {
@@ -28,6 +48,8 @@ export function createNotifier(db: Db, onError: (error: unknown) => void): Notif
          from jsonb_to_recordset(cast(:batch as jsonb)) as b(channel text, payload text)`,
         { batch: JSON.stringify(batch) },
       ).catch(onError);
+      const isUrgent = urgent.some((channel) => waiting.has(channel));
+      if (gapMs > 0 && !isFlushing && !isUrgent) await rest();
     }
     sending = undefined;
   };
@@ -37,11 +59,15 @@ export function createNotifier(db: Db, onError: (error: unknown) => void): Notif
       const known = waiting.get(channel) ?? new Set<string>();
       for (const id of ids) known.add(id);
       waiting.set(channel, known);
-      // In a microtask, so that what one commit announces goes out together.
-      sending ??= Promise.resolve().then(send);
+      if (urgent.includes(channel)) endRest();
+      // After this turn: what one commit announces goes out together, and whoever waits here for it is answered first.
+      sending ??= new Promise<void>((resolve) => setImmediate(resolve)).then(send);
     },
     flush: async () => {
+      isFlushing = true;
+      endRest();
       while (sending !== undefined) await sending;
+      isFlushing = false;
     },
   };
 }

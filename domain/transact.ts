@@ -5,12 +5,13 @@
  *  B. Nothing is announced before the commit, and nothing of a unit that rolled back.
  */
 import type { EventType } from '../contracts/events.ts';
+import type { Principal } from '../contracts/principal.ts';
 import type { WorkflowSignal } from '../contracts/workflow-io.ts';
 import { type AuditEntry, insertAuditEvents } from '../db/audit-events.ts';
 import { inTransaction, type Trx } from '../db/database.ts';
-import type { EventEntry } from '../db/events.ts';
-import type { OutboxEntry } from '../db/outbox.ts';
-import { insertUnitRows } from '../db/unit-rows.ts';
+import type { EventEntry, EventRow } from '../db/events.ts';
+import type { OutboxEntry, OutboxRow } from '../db/outbox.ts';
+import { commitUnitRows } from '../db/unit-rows.ts';
 import type { Actor, DomainDeps } from './deps.ts';
 
 export interface Unit {
@@ -53,15 +54,24 @@ export async function transact<T>(deps: DomainDeps, work: (unit: Unit) => Promis
       wakeAgents: (ids) => ids.forEach((id) => void agents.add(id)),
       afterCommit: (effect) => effects.push(effect),
     });
-    const written = await insertUnitRows(trx, { audits, events, outbox });
+    const written = await commitUnitRows(trx, { audits, events, outbox });
     return { value, ...written };
   });
 
   for (const effect of effects) effect();
-  if (committed.events.length > 0) deps.announce.events(committed.events);
-  if (agents.size > 0) deps.announce.agents([...agents]);
-  if (committed.outbox.length > 0) deps.announce.outbox(committed.outbox);
+  announce(deps, { ...committed, agents: [...agents] });
   return committed.value;
+}
+
+/** Tell what was committed (B), also by a statement that was a unit of its own. */
+export function announce(
+  deps: Pick<DomainDeps, 'announce'>,
+  committed: { events: readonly EventRow[]; outbox?: readonly OutboxRow[]; agents?: readonly string[] },
+): void {
+  const { events, outbox = [], agents = [] } = committed;
+  if (events.length > 0) deps.announce.events(events);
+  if (agents.length > 0) deps.announce.agents(agents);
+  if (outbox.length > 0) deps.announce.outbox(outbox);
 }
 
 export function auditEntry(actor: Actor, facts: AuditFacts): AuditEntry {
@@ -77,9 +87,12 @@ export function auditEntry(actor: Actor, facts: AuditFacts): AuditEntry {
     targetKind: facts.targetKind,
     targetId: facts.targetId,
     outcome: facts.outcome ?? 'success',
-    details: facts.details ?? {},
+    details: { ...facts.details, ...(isApiToken(principal) && { apiTokenId: principal.credentialId }) },
   };
 }
+
+/** Whoever acts by a personal API token has no session that would tell it from its owner. */
+const isApiToken = ({ kind, scopes }: Principal): boolean => kind === 'user' && scopes !== undefined;
 
 /** Record a refusal in a transaction of its own; the caller throws afterwards. */
 export async function recordDenial(

@@ -54,7 +54,8 @@ export function createRecorder(deps: RecorderDeps): Recorder {
         deps.domain,
         entries.map((entry) => entry.report),
       );
-      for (const ack of acks) deps.acknowledge(ack);
+      // After this turn: whoever waits for an outcome is answered before the agents are.
+      setImmediate(() => acks.forEach(deps.acknowledge));
     } catch (error) {
       const sets = bySocket(entries);
       if (sets.size === 1 || !isAboutValues(error)) return deps.onLost(new Set(sets.keys()), error);

@@ -45,6 +45,7 @@ export function createRegistry(): Registry {
       }
       return epochs;
     },
+    defaultShellOf: (agentId) => sockets.get(agentId)?.live()?.hello.defaultShell,
     dispatch(orders) {
       for (const order of orders) {
         const socket = sockets.get(order.agentId);

@@ -1,4 +1,5 @@
 /** Wait for a batch that is yet to be made: what ends while it is being made is remembered. */
+import type { FinishedBatch } from '../../domain/deps.ts';
 import type { Hub } from './hub.ts';
 import { waitFor } from './wait.ts';
 
@@ -14,16 +15,24 @@ export interface BatchWatch {
       signal?: AbortSignal;
     },
   ): Promise<boolean>;
+  /** The rows of a finished batch, where they were written by this process and are whole. */
+  rowsOf(batchId: string): FinishedBatch | undefined;
   stop(): void;
 }
 
-export function watchBatches(hub: Pick<Hub, 'subscribe'>): BatchWatch {
+export function watchBatches(hub: Pick<Hub, 'subscribe' | 'subscribeBatches'>): BatchWatch {
   const finished = new Set<string>();
-  const stop = hub.subscribe(({ row }) => {
+  const rows = new Map<string, FinishedBatch>();
+  const stopRows = hub.subscribeBatches((one) => void rows.set(one.batch.id, one));
+  const stopEvents = hub.subscribe(({ row }) => {
     if (row.type === 'batch.finished' && row.batchId !== null) finished.add(row.batchId);
   });
   return {
-    stop,
+    rowsOf: (batchId) => rows.get(batchId),
+    stop() {
+      stopEvents();
+      stopRows();
+    },
     async wait(batchId, { isNew, read, timeoutMs, signal }) {
       let looks = 0;
       const value = await waitFor(hub, {

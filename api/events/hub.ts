@@ -12,6 +12,7 @@
 
 import type { Db } from '../../db/database.ts';
 import { EVENT_READ_LIMIT, type EventRow, readEventHorizon, readEvents } from '../../db/events.ts';
+import type { FinishedBatch } from '../../domain/deps.ts';
 
 /** The backstop of a lost NOTIFY, milliseconds. */
 const POLL_INTERVAL_MS = 2_000;
@@ -30,9 +31,12 @@ export interface Hub {
   subscribe(onEvent: (event: HubEvent) => void): () => void;
   /** Called when output of these commands was stored; `*` stands for any. */
   subscribeOutput(onOutput: (commandIds: ReadonlySet<string> | '*') => void): () => void;
+  /** Called with batches that ended here, before their events are published; not with every batch. */
+  subscribeBatches(onFinished: (finished: FinishedBatch) => void): () => void;
   /** Events this process has just committed. */
   offer(rows: readonly EventRow[]): void;
   offerOutput(commandIds: readonly string[] | '*'): void;
+  offerBatches(finished: readonly FinishedBatch[]): void;
   /** Read now: a NOTIFY came, or LISTEN was renewed. */
   poke(): void;
   close(): Promise<void>;
@@ -51,6 +55,7 @@ export function createHub(deps: HubDeps): Hub {
   const { db, onError, readLimit = EVENT_READ_LIMIT, pollIntervalMs = POLL_INTERVAL_MS } = deps;
   const subscribers = new Set<(event: HubEvent) => void>();
   const outputSubscribers = new Set<(commandIds: ReadonlySet<string> | '*') => void>();
+  const batchSubscribers = new Set<(finished: FinishedBatch) => void>();
   /** Xids of the published rows that are not below `xmin`, by id: the next read repeats them. */
   let seen = new Map<number, bigint>();
   let xmin = 0n;
@@ -120,7 +125,9 @@ export function createHub(deps: HubDeps): Hub {
     position: () => xmin.toString(),
     subscribe: (onEvent) => listen(subscribers, onEvent),
     subscribeOutput: (onOutput) => listen(outputSubscribers, onOutput),
+    subscribeBatches: (onFinished) => listen(batchSubscribers, onFinished),
     offer: (rows) => rows.forEach(publish),
+    offerBatches: (finished) => finished.forEach((batch) => void tell(batchSubscribers, batch)),
     offerOutput: (commandIds) =>
       tell(outputSubscribers, commandIds === '*' ? commandIds : new Set(commandIds)),
     poke,
@@ -129,6 +136,7 @@ export function createHub(deps: HubDeps): Hub {
       clearInterval(timer);
       subscribers.clear();
       outputSubscribers.clear();
+      batchSubscribers.clear();
       await ready.catch(() => undefined);
       await reading;
     },

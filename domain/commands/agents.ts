@@ -23,7 +23,7 @@ export async function getBatchAgents(db: Queryable, agentIds: readonly string[])
   });
 }
 
-const isShellName = (name: string | null): name is ShellName =>
+export const isShellName = (name: string | null): name is ShellName =>
   name !== null && (shellNames as readonly string[]).includes(name);
 
 /**

@@ -1,12 +1,15 @@
-/** Put a batch on the ledger: act, batch, one command per agent. Row first, audit row with it, bytes later. */
+/**
+ * Put a batch on the ledger: act, batch, one command per agent. Row first, audit row with it, bytes later. The usual
+ * ad-hoc batch has a shorter way (run-usual.ts) that leaves the same rows.
+ */
 import { v5 as uuidv5, v7 as uuidv7 } from 'uuid';
 import { type Act, type ActBinding, actDigest } from '../../contracts/act.ts';
 import { problem } from '../../contracts/errors.ts';
 import { deliverWorkflowId } from '../../contracts/workflow-io.ts';
-import { insertBatchRows } from '../../db/command-inserts.ts';
+import { type InsertedCommand, insertBatchRows } from '../../db/command-inserts.ts';
 import { findCommand } from '../../db/commands.ts';
 import type { Actor, DispatchOrder, DomainDeps } from '../deps.ts';
-import type { Unit } from '../transact.ts';
+import type { AuditFacts, Unit } from '../transact.ts';
 import type { BatchAgent } from './agents.ts';
 
 /** Namespace of command ids derived from (task run, step, attempt, agent). */
@@ -16,6 +19,9 @@ const COMMAND_NAMESPACE = 'f6a7c1f0-0f6d-5c27-9d4b-3b8f6f1c7a10';
 export const stepCommandId = (taskRun: string, step: number, attempt: number, agentId: string): string =>
   uuidv5(`${taskRun}\n${step}\n${attempt}\n${agentId}`, COMMAND_NAMESPACE);
 
+/** Commands that the audit row of a batch names; the others are in the ledger. */
+const MAX_AUDITED_COMMANDS = 100;
+
 export interface NewBatch {
   /** Its id, where the caller has given it away already; else a new one. */
   batchId?: string;
@@ -23,7 +29,7 @@ export interface NewBatch {
   binding: ActBinding;
   agents: readonly BatchAgent[];
   /** The step it belongs to, or null for ad-hoc work. */
-  step: null | { taskId: string; runNo: number; step: number; workflowId: string };
+  step: null | { taskId: string; runNo: number; step: number; workflowId: string | null };
   /** Principal that may see the commands besides those who see all. */
   ownerId: string;
   /** Only ad-hoc work on one agent: the id the client chose. */
@@ -32,11 +38,11 @@ export interface NewBatch {
 
 export interface InsertedBatch {
   batchId: string;
+  /** The act, where this call made the batch. */
+  act?: Act;
   /** False when the command existed already with the same act. */
   created: boolean;
 }
-
-type Inserted = { commandId: string; agentId: string; state: 'queued' | 'sent' };
 
 /** @throws command_conflict when the id exists with another act or agent */
 export async function insertBatch(
@@ -87,8 +93,29 @@ export async function insertBatch(
   }
   announceBatch(unit, actor, input, batchId, digest, inserted);
   dispatchSent(unit, deps, input, digest, inserted, local);
-  return { batchId, created: true };
+  return { batchId, act: input.act, created: true };
 }
+
+/** What the audit trail says of a batch. */
+export const batchAudit = (
+  batchId: string,
+  digest: string,
+  binding: ActBinding,
+  commands: readonly { commandId: string; agentId: string }[],
+): AuditFacts => ({
+  action: 'command.run',
+  targetKind: 'batch',
+  targetId: batchId,
+  details: {
+    digest,
+    taskRun: binding.taskRun,
+    step: binding.step,
+    size: commands.length,
+    commands: commands
+      .slice(0, MAX_AUDITED_COMMANDS)
+      .map((command) => ({ commandId: command.commandId, agentId: command.agentId })),
+  },
+});
 
 function announceBatch(
   unit: Unit,
@@ -96,23 +123,10 @@ function announceBatch(
   input: NewBatch,
   batchId: string,
   digest: string,
-  inserted: readonly Inserted[],
+  inserted: readonly InsertedCommand[],
 ): void {
   const taskId = input.step?.taskId ?? null;
-  unit.audit(actor, {
-    action: 'command.run',
-    targetKind: 'batch',
-    targetId: batchId,
-    details: {
-      digest,
-      taskRun: input.binding.taskRun,
-      step: input.binding.step,
-      size: inserted.length,
-      commands: inserted
-        .slice(0, 100)
-        .map((command) => ({ commandId: command.commandId, agentId: command.agentId })),
-    },
-  });
+  unit.audit(actor, batchAudit(batchId, digest, input.binding, inserted));
   for (const command of inserted) {
     unit.emit(command.state === 'sent' ? 'command.sent' : 'command.queued', {
       commandId: command.commandId,
@@ -149,22 +163,20 @@ function dispatchSent(
   deps: DomainDeps,
   input: NewBatch,
   digest: string,
-  inserted: readonly Inserted[],
+  inserted: readonly InsertedCommand[],
   local: ReadonlyMap<string, number>,
 ): void {
-  const orders = inserted.flatMap((command): DispatchOrder[] => {
-    const epoch = local.get(command.agentId);
-    if (command.state !== 'sent' || epoch === undefined) return [];
-    return [
-      {
-        commandId: command.commandId,
-        agentId: command.agentId,
-        epoch,
-        digest,
-        act: input.act,
-        binding: input.binding,
-      },
-    ];
-  });
+  const orders = ordersOf({ act: input.act, binding: input.binding, digest }, inserted, local);
   if (orders.length > 0) unit.afterCommit(() => deps.sockets?.dispatch(orders));
 }
+
+/** What the sockets of this process, with their epochs in `local`, have to send of the inserted commands. */
+export const ordersOf = (
+  what: Pick<DispatchOrder, 'act' | 'binding' | 'digest'>,
+  inserted: readonly InsertedCommand[],
+  local: ReadonlyMap<string, number>,
+): DispatchOrder[] =>
+  inserted.flatMap(({ commandId, agentId, state }): DispatchOrder[] => {
+    const epoch = local.get(agentId);
+    return state !== 'sent' || epoch === undefined ? [] : [{ commandId, agentId, epoch, ...what }];
+  });

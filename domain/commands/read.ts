@@ -1,4 +1,5 @@
 /** Read the ledger: one command, a batch, lists, output bytes. */
+import { type Act, adHocBinding } from '../../contracts/act.ts';
 import type { StreamName } from '../../contracts/agent-protocol.ts';
 import { isFinalCommandState } from '../../contracts/command-states.ts';
 import type { BatchView, CommandListQuery, CommandView } from '../../contracts/commands.ts';
@@ -8,7 +9,7 @@ import { type BatchRow, findBatch } from '../../db/batches.ts';
 import { readOutput } from '../../db/command-output.ts';
 import { type CommandWithAct, findCommand, listBatchCommands, listCommands } from '../../db/commands.ts';
 import { pageOfRows, uuidPositionOf } from '../cursor.ts';
-import type { Actor, DomainDeps } from '../deps.ts';
+import type { Actor, DomainDeps, FinishedBatch } from '../deps.ts';
 import { assertCan, can, visibleOwner } from '../policy.ts';
 import { toCommandView } from './view.ts';
 
@@ -52,6 +53,22 @@ export async function getBatch(deps: DomainDeps, actor: Actor, batchId: string):
     findBatch(deps.db, batchId),
     listBatchCommands(deps.db, batchId),
   ]);
+  return batchView(actor, batch, commands);
+}
+
+/** As `getBatch`, of an ad-hoc batch whose rows and act the caller has at hand. @throws not_found */
+export function viewFinishedBatch(actor: Actor, { batch, commands }: FinishedBatch, act: Act): BatchView {
+  assertCan(actor.principal, 'read', 'command');
+  const rows = commands.map((command) => ({ ...command, act, binding: adHocBinding }));
+  rows.sort((a, b) => (a.agentId < b.agentId ? -1 : 1));
+  return batchView(actor, batch, rows);
+}
+
+function batchView(
+  actor: Actor,
+  batch: BatchRow | undefined,
+  commands: readonly CommandWithAct[],
+): BatchView {
   const [first] = commands;
   if (batch === undefined || first === undefined || !can(actor.principal, 'read', 'command', first.ownerId)) {
     throw problem('not_found');

@@ -20,6 +20,7 @@ import type { CommandRow, StreamState } from '../../db/commands.ts';
 import { plainText } from '../agents/plain-text.ts';
 import type { DomainDeps } from '../deps.ts';
 import { transact } from '../transact.ts';
+import { recordUsual } from './record-usual.ts';
 import { edgeAllowed, type Settlement, settleCommands, unchanged } from './settle.ts';
 
 type FrameOf<T extends AgentFrame['type']> = Extract<AgentFrame, { type: T }>;
@@ -38,6 +39,19 @@ export type Ack =
 
 /** Store the reports, in their order per command. Returns the acks to send after the commit. */
 export async function recordReports(deps: DomainDeps, reports: readonly Report[]): Promise<Ack[]> {
+  const done = await recordUsual(deps, reports);
+  const acks: Ack[] = [];
+  const others: Report[] = [];
+  for (const report of reports) {
+    const { commandId, type } = report.frame;
+    if (!done.has(commandId)) others.push(report);
+    else if (type === 'result') acks.push({ agentId: report.agentId, kind: 'result', commandId });
+  }
+  return others.length === 0 ? acks : [...acks, ...(await recordAny(deps, others))];
+}
+
+/** The general way: lock the rows, look at them, write what follows. */
+async function recordAny(deps: DomainDeps, reports: readonly Report[]): Promise<Ack[]> {
   const withOutput = new Set<string>();
   const acks = await transact(deps, async (unit) => {
     const rows = await lockCommands(unit.trx, [...new Set(reports.map((report) => report.frame.commandId))]);

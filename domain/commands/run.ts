@@ -11,6 +11,7 @@ import { transact } from '../transact.ts';
 import { buildAct } from './act-request.ts';
 import { getBatchAgents, resolveShell } from './agents.ts';
 import { type InsertedBatch, insertBatch } from './insert.ts';
+import { runUsual } from './run-usual.ts';
 
 type Run = Omit<RunCommandsBody, 'waitMs'>;
 
@@ -28,6 +29,11 @@ export async function runCommands(
 ): Promise<InsertedBatch> {
   assertCan(actor.principal, 'execute', 'command');
   assertOneAgentForId(body);
+  // A key or an id of the client's may stand for a batch that is there already.
+  if (idempotencyKey === null && body.commandId === undefined) {
+    const batch = await runUsual(deps, actor, body);
+    if (batch !== undefined) return batch;
+  }
   try {
     return await runOnce(deps, actor, body, idempotencyKey);
   } catch (error) {

@@ -1,6 +1,7 @@
 /**
  * What follows when commands change state inside a unit: rows, batch counters, events, the workflow's bell.
- * Every path that ends a command (agent frames, cancel, expiry, overdue, foreign journal) goes through here.
+ * Every path that ends a command (agent frames, cancel, expiry, overdue, foreign journal) goes through here, but for the
+ * usual reports of agents: db/command-reports.ts writes the same for those, and a test compares the two.
  *
  *  A. Lock order: connection → commands (by id) → batches (by id). Task rows are locked before, never after.
  *  B. A batch counter falls only by rows that became final here; resolving `unknown` touches neither counter nor outbox.
