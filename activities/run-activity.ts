@@ -1,9 +1,9 @@
 import { activityInfo, cancellationSignal, heartbeat } from '@temporalio/activity';
 import { CancelledFailure } from '@temporalio/common';
-import type { EngineDeps } from '../domain/tasks/engine.ts';
+import type { TakeStepsDeps } from '../domain/tasks/take-steps.ts';
 import { toApplicationFailure } from './failures.ts';
 
-export type ActivityDeps = EngineDeps;
+export type ActivityDeps = TakeStepsDeps;
 
 /**
  * How often an activity says that it is alive, milliseconds; below the heartbeat timeout of every proxy. A worker that

@@ -66,15 +66,19 @@ export async function hasOutboxRows(db: Queryable, workflowId: string): Promise<
   return rows.length > 0;
 }
 
-/** Due rows, oldest first, only the first of each workflow. */
-export async function listDueOutbox(db: Queryable, limit: number): Promise<OutboxRow[]> {
+/**
+ * Due rows, oldest first, only the first of each workflow.
+ * @param minAgeMs rows younger than this, of which no attempt has failed, are left out
+ */
+export async function listDueOutbox(db: Queryable, limit: number, minAgeMs: number): Promise<OutboxRow[]> {
   const rows = await query<StoredOutbox>(
     db,
     `select ${columns} from outbox o
      where next_attempt_at <= now()
+       and (attempts > 0 or created_at <= now() - make_interval(secs => :min_age_seconds))
        and not exists (select 1 from outbox earlier where earlier.workflow_id = o.workflow_id and earlier.id < o.id)
      order by id limit :limit`,
-    { limit },
+    { limit, min_age_seconds: minAgeMs / 1000 },
   );
   return rows.map(rowToOutbox);
 }
@@ -82,6 +86,23 @@ export async function listDueOutbox(db: Queryable, limit: number): Promise<Outbo
 export async function deleteOutbox(db: Queryable, ids: readonly number[]): Promise<void> {
   if (ids.length === 0) return;
   await execute(db, 'delete from outbox where id = any(cast(:ids as bigint[]))', { ids: [...ids] });
+}
+
+/**
+ * A task's workflow was started: delete the row, and remember on the task in which namespace its workflow lives (another
+ * one's "not found" proves nothing).
+ */
+export async function deleteStart(
+  db: Queryable,
+  id: number,
+  { taskId, namespaceId }: { taskId: string; namespaceId: string },
+): Promise<void> {
+  await execute(
+    db,
+    `with delivered as (delete from outbox where id = :id)
+     update tasks set namespace_id = :namespace_id where id = :task_id`,
+    { id, task_id: taskId, namespace_id: namespaceId },
+  );
 }
 
 /** Note a failed attempt; the next one comes after `retryAfterMs`. */

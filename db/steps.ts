@@ -127,9 +127,19 @@ export type NewStep = Omit<
   | 'batchId'
 >;
 
-/** Write a proposal and its act. The task row is locked, so nobody else writes this step. */
-export async function insertStep(db: Queryable, step: NewStep, act: ActRow): Promise<void> {
-  const properties = Object.keys(step) as (keyof NewStep)[];
+/** A decision that is made together with the proposal. */
+export type DecidedWithStep = Pick<
+  PlainStep,
+  'decision' | 'decidedKind' | 'decidedId' | 'decidedName' | 'decidedAt' | 'decisionReason' | 'batchId'
+>;
+
+/** Write a proposal (decided already or not) and its act. The task row is locked, so nobody else writes this step. */
+export async function insertStep(
+  db: Queryable,
+  step: NewStep & Partial<DecidedWithStep>,
+  act: ActRow,
+): Promise<void> {
+  const properties = Object.keys(step) as (keyof NewStep | keyof DecidedWithStep)[];
   const bindings = Object.fromEntries(
     properties.map((property) => [`v_${columnOf[property]}`, step[property]]),
   );

@@ -1,5 +1,6 @@
 /** Tasks: one row each, the truth about where it stands. */
 import type { TaskEnd, TaskKind, TaskMode, TaskResult, TaskState, TaskTarget } from '../contracts/tasks.ts';
+import type { CommandTargetRow } from './agents.ts';
 import { execute, type Queryable, query, queryOne } from './database.ts';
 
 export interface TaskRow {
@@ -206,18 +207,36 @@ export async function updateTask(db: Queryable, id: string, patch: TaskPatch): P
 export async function claimTaskForStep(
   db: Queryable,
   ref: { taskId: string; runNo: number; step: number },
-): Promise<TaskRow | undefined> {
-  return queryOne<TaskRow>(
+): Promise<{ task: TaskRow; agent: CommandTargetRow } | undefined> {
+  const row = await queryOne<TaskRow & AgentOfTask>(
     db,
     `update tasks t set state = 'proposing', waiting_reason = null, rev = t.rev + 1, updated_at = now(),
                         progress_at = now()
      from agents a
      where t.id = :id and t.run_no = :run_no and t.ended_at is null and t.cancel_requested_at is null
        and t.step_no < :step and t.max_steps >= :step and a.id = t.agent_id and a.revoked_at is null
-     returning ${columns}`,
+     returning ${columns}, ${agentColumns}`,
     { id: ref.taskId, run_no: ref.runNo, step: ref.step },
   );
+  if (row === undefined) return undefined;
+  const { agent_hostname: hostname, agent_os: os, agent_delivery: delivery, ...rest } = row;
+  const { agent_shells: shells, agent_shell: defaultShell, agent_of_task: id, ...task } = rest;
+  return { task, agent: { id, hostname, os, delivery, shells, defaultShell, isRevoked: false } };
 }
+
+/** The agent of a task beside it, under names that are none of a task's properties. */
+interface AgentOfTask {
+  agent_of_task: CommandTargetRow['id'];
+  agent_hostname: CommandTargetRow['hostname'];
+  agent_os: CommandTargetRow['os'];
+  agent_delivery: CommandTargetRow['delivery'];
+  agent_shells: CommandTargetRow['shells'];
+  agent_shell: CommandTargetRow['defaultShell'];
+}
+
+const agentColumns =
+  'a.id as agent_of_task, a.hostname as agent_hostname, a.os as agent_os, a.delivery as agent_delivery, ' +
+  'a.shells as agent_shells, a.default_shell as agent_shell';
 
 export interface TaskFilter {
   state?: TaskState | undefined;

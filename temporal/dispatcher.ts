@@ -15,7 +15,7 @@ import { failureKind } from './failures.ts';
 import { signalWorkflow, startWorkflow } from './workflows.ts';
 
 /** The delivery that follows a commit may take this long in all, milliseconds; after that the drainer has it. */
-const IMMEDIATE_DEADLINE_MS = 1_000;
+export const IMMEDIATE_DEADLINE_MS = 1_000;
 /** Deadline of one call of the drainer, milliseconds. */
 const DRAIN_DEADLINE_MS = 10_000;
 /** Workflows that are spoken to at the same time. The server is the bottleneck, more would only queue there. */
@@ -43,9 +43,11 @@ export interface OutboxItem {
 
 /** The table, as much of it as is needed here. */
 export interface OutboxStore {
-  /** Due rows, oldest first, only the first of each workflow. */
-  listDue(limit: number): Promise<OutboxItem[]>;
+  /** Due rows, oldest first, only the first of each workflow; without fresh ones that were not tried yet. */
+  listDue(limit: number, minAgeMs: number): Promise<OutboxItem[]>;
   remove(ids: readonly number[]): Promise<void>;
+  /** Remove a `start_task` and keep the namespace's id on its task, for the reconciler. */
+  removeStart(id: number, started: { taskId: string; namespaceId: string }): Promise<void>;
   postpone(id: number, error: string, retryAfterMs: number): Promise<void>;
 }
 
@@ -55,15 +57,17 @@ export interface DispatcherDeps {
   /** Queue of the workflows. */
   taskQueue: string;
   log: Log;
-  /** Told once a task's workflow runs; the namespace's id is kept on the task, for the reconciler. */
-  onTaskStarted?: (started: { taskId: string; namespaceId: string }) => Promise<void>;
 }
 
 export interface OutboxDispatcher {
   /** Right after the commit: try once, within a second. Never throws; what fails stays for `drain`. @returns delivered */
   deliver(rows: readonly OutboxItem[]): Promise<number>;
-  /** Deliver what is due until nothing is. Stops early when Temporal is away or `signal` aborts. @returns delivered */
-  drain(signal?: AbortSignal): Promise<number>;
+  /**
+   * Deliver what is due until nothing is. Stops early when Temporal is away or `signal` aborts.
+   * @param options.minAgeMs leaves rows to the delivery right after their commit for this long; default 0
+   * @returns delivered
+   */
+  drain(signal?: AbortSignal, options?: { minAgeMs: number }): Promise<number>;
 }
 
 export function createOutboxDispatcher(deps: DispatcherDeps): OutboxDispatcher {
@@ -87,6 +91,7 @@ export function createOutboxDispatcher(deps: DispatcherDeps): OutboxDispatcher {
             workflowId: row.workflowId,
             error,
           });
+          await leave(row, error);
           break;
         }
       }
@@ -95,10 +100,10 @@ export function createOutboxDispatcher(deps: DispatcherDeps): OutboxDispatcher {
     return sum(counts);
   }
 
-  async function drain(signal?: AbortSignal): Promise<number> {
+  async function drain(signal?: AbortSignal, { minAgeMs } = { minAgeMs: 0 }): Promise<number> {
     let total = 0;
     while (temporal.ready() && !signal?.aborted) {
-      const due = await outbox.listDue(DRAIN_BATCH);
+      const due = await outbox.listDue(DRAIN_BATCH, minAgeMs);
       if (due.length === 0) break;
       const counts = await mapLimited(due, MAX_PARALLEL, async (row) => {
         if (!temporal.ready() || signal?.aborted) return 0;
@@ -128,8 +133,9 @@ export function createOutboxDispatcher(deps: DispatcherDeps): OutboxDispatcher {
       const start = { type: 'deliver', input } as const;
       await startWorkflow(temporal, { workflowId, taskQueue: deps.taskQueue, start, deadlineMs });
     }
-    await outbox.remove([row.id]); // A
-    if (row.kind === 'start_task') await noteStart(row);
+    if (row.kind === 'start_task')
+      await removeStart(row); // A
+    else await outbox.remove([row.id]);
   }
 
   async function sendSignal(row: OutboxItem, deadlineMs: number, unknown: 'leave' | 'drop'): Promise<void> {
@@ -143,15 +149,20 @@ export function createOutboxDispatcher(deps: DispatcherDeps): OutboxDispatcher {
     }
   }
 
-  /** Losing this is mended by the reconciler. */
-  async function noteStart(row: OutboxItem): Promise<void> {
-    if (deps.onTaskStarted === undefined) return;
+  async function removeStart(row: OutboxItem): Promise<void> {
     const { input } = row.payload as unknown as { input: TaskWorkflowInput };
-    try {
-      await deps.onTaskStarted({ taskId: input.taskId, namespaceId: await temporal.namespaceId() });
-    } catch (error) {
+    const namespaceId = await temporal.namespaceId().catch((error: unknown) => {
+      // The reconciler mends it.
       log.warn({ event: 'outbox_namespace_not_noted', taskId: input.taskId, err: error });
-    }
+      return undefined;
+    });
+    if (namespaceId === undefined) await outbox.remove([row.id]);
+    else await outbox.removeStart(row.id, { taskId: input.taskId, namespaceId });
+  }
+
+  /** Makes a fresh row the drainer's at once. Without it the drainer takes the row when it is no longer fresh. */
+  async function leave(row: OutboxItem, error: unknown): Promise<void> {
+    await outbox.postpone(row.id, messageOf(error), 0).catch(() => undefined);
   }
 
   async function postpone(row: OutboxItem, error: unknown): Promise<void> {
@@ -171,11 +182,13 @@ export function createOutboxDispatcher(deps: DispatcherDeps): OutboxDispatcher {
         err: error,
       });
     }
-    await outbox.postpone(row.id, error instanceof Error ? error.message : String(error), retryAfterMs);
+    await outbox.postpone(row.id, messageOf(error), retryAfterMs);
   }
 
   return { deliver, drain };
 }
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 const sum = (counts: readonly number[]): number => counts.reduce((total, count) => total + count, 0);
 

@@ -12,7 +12,9 @@ import { connectNative } from './runtime.ts';
 /** Workflow tasks are pure CPU: a few more than cores keep two cores busy, the rest would only wait in memory. */
 const MAX_WORKFLOW_TASKS = 20;
 /** Activities mostly wait for the model; more than the database pool serves only adds waiting there. */
-const MAX_ACTIVITIES = 64;
+const MAX_BUSY_ACTIVITIES = 64;
+/** So many more may stay for the batch they have sent out: they take a slot and nothing else. */
+export const ATTENDED_BATCHES = 64;
 /** Long polls kept open. Two per kind keep a local server busy, a far one wants some in flight. */
 const WORKFLOW_POLLS = 4;
 const ACTIVITY_POLLS = 4;
@@ -104,7 +106,7 @@ function createWorker(
     workflowBundle: { codePath },
     activities,
     maxConcurrentWorkflowTaskExecutions: MAX_WORKFLOW_TASKS,
-    maxConcurrentActivityTaskExecutions: MAX_ACTIVITIES,
+    maxConcurrentActivityTaskExecutions: MAX_BUSY_ACTIVITIES + ATTENDED_BATCHES,
     maxConcurrentWorkflowTaskPolls: WORKFLOW_POLLS,
     maxConcurrentActivityTaskPolls: ACTIVITY_POLLS,
     maxCachedWorkflows: MAX_CACHED_WORKFLOWS,

@@ -10,7 +10,7 @@ import {
   type TaskActivities,
 } from '../contracts/workflow-io.ts';
 
-/** One call of the model with its rows; a call that takes longer is lost and asked again. */
+/** Some seconds of quick steps and one more call of the model; a call that takes longer is lost and asked again. */
 const PROPOSE_TIMEOUT_MS = 120_000;
 /** A worker that is silent for this long in the middle of the call has died: another one asks again. */
 const PROPOSE_HEARTBEAT_TIMEOUT_MS = 10_000;

@@ -104,7 +104,7 @@ export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult
         asking.run(() => model(leftMs).propose(stepRef())),
         endedBell.then(() => undefined),
       ]);
-      if (answer !== undefined) return answer;
+      if (answer !== undefined) return goOnWith(answer);
     } catch (error) {
       if (isCancellation(error) || !(error instanceof ActivityFailure)) throw error;
       // Without time for another attempt the task has expired, whatever the last attempt failed of.
@@ -113,6 +113,12 @@ export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult
     }
     asking.cancel();
     return conclude();
+  }
+
+  /** The activity may have gone on to a later step by itself. */
+  function goOnWith(outcome: ProposeOutcome): ProposeOutcome {
+    if (outcome.kind !== 'waiting') step = Math.max(step, outcome.step ?? step);
+    return outcome;
   }
 
   async function awaitAgent(retryAfterMs: number): Promise<ProposeOutcome> {

@@ -131,6 +131,17 @@ export async function writeDecision(
   );
   // The task row is locked, so this cannot happen; if it does, nothing may run.
   if (!written) throw problem('already_decided', { step: step.stepNo, decision: 'by somebody else' });
+  announceDecision(unit, actor, task, step, patch);
+}
+
+/** The audit row and the event of a decision that is written in this unit. */
+export function announceDecision(
+  unit: Unit,
+  actor: Actor,
+  task: TaskRow,
+  step: StepRow,
+  patch: Pick<DecisionPatch, 'decision' | 'edit'>,
+): void {
   unit.audit(actor, {
     action: `step.${patch.decision}`,
     targetKind: 'step',
@@ -241,7 +252,8 @@ async function approve(
 
 /**
  * Put an approved step's batch on the ledger. Returns its id; the caller tells the workflow.
- * @param known what the caller has read already; with a batch id, the decision names it too
+ * @param known what the caller has read already; with a batch id, the decision names it too. `isAttended`: the caller
+ *   waits for the batch itself, and hangs its bell when it stops
  */
 export async function sendStep(
   unit: Unit,
@@ -249,10 +261,10 @@ export async function sendStep(
   actor: Actor,
   task: TaskRow,
   step: StepRow,
-  known?: { batchId: string; agents: readonly BatchAgent[] },
+  known?: { batchId: string; agents: readonly BatchAgent[]; isAttended: boolean },
 ): Promise<string> {
   const agents = known?.agents ?? (await getBatchAgents(unit.trx, step.agentIds));
-  const { batchId } = await insertBatch(unit, deps, actor, {
+  const inserting = insertBatch(unit, deps, actor, {
     ...(known === undefined ? {} : { batchId: known.batchId }),
     act: step.act,
     binding: step.binding,
@@ -262,13 +274,15 @@ export async function sendStep(
       taskId: task.id,
       runNo: step.runNo,
       step: step.stepNo,
-      workflowId: taskWorkflowId(task.id, task.runNo),
+      workflowId: known?.isAttended ? null : taskWorkflowId(task.id, task.runNo),
     },
   });
+  // On its way with the batch: neither statement waits for what the other answers.
+  const updating = updateTask(unit.trx, task.id, { state: 'running', stepNo: step.stepNo });
+  const [{ batchId }] = await Promise.all([inserting, updating]);
   if (known === undefined) {
     await setStepBatch(unit.trx, { taskId: task.id, runNo: step.runNo, stepNo: step.stepNo }, batchId);
   }
-  await updateTask(unit.trx, task.id, { state: 'running', stepNo: step.stepNo });
   unit.emit('task.step_started', {
     taskId: task.id,
     batchId,

@@ -3,9 +3,10 @@ import { createHash } from 'node:crypto';
 import { problem } from '../../contracts/errors.ts';
 import type { TaskEnd, TaskResult, TaskView } from '../../contracts/tasks.ts';
 import { taskWorkflowId } from '../../contracts/workflow-io.ts';
-import { findOpenBatch } from '../../db/batches.ts';
-import { listTaskCommands } from '../../db/commands.ts';
-import { decideStep, findStep, listSteps } from '../../db/steps.ts';
+import { hangBatchBell } from '../../db/batch-bells.ts';
+import { type BatchRow, findOpenBatch } from '../../db/batches.ts';
+import { readRunRecord } from '../../db/run-record.ts';
+import { decideStep, findStep } from '../../db/steps.ts';
 import { type TaskRow, updateTask } from '../../db/tasks.ts';
 import { cancelSelection } from '../commands/cancel.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
@@ -51,25 +52,22 @@ export async function endTaskRow(
  * hashes of its output, and the result. Canonical: JSON with the keys in the order written here.
  */
 async function sealOf(unit: Unit, task: TaskRow, end: TaskEnd, result: TaskResult): Promise<string> {
-  const steps = await listSteps(unit.trx, task.id, task.runNo);
-  const commands = await listTaskCommands(unit.trx, task.id, task.runNo);
+  const steps = await readRunRecord(unit.trx, task.id, task.runNo);
   const record = {
     task: { id: task.id, runNo: task.runNo, goal: task.goal, creator: task.creatorId },
     steps: steps.map((step) => ({
-      step: step.stepNo,
+      step: step.step,
       digest: step.batchDigest,
       decision: step.decision,
-      decidedBy: step.decidedId,
-      commands: commands
-        .filter((command) => command.stepNo === step.stepNo)
-        .map((command) => ({
-          id: command.commandId,
-          agent: command.agentId,
-          state: command.state,
-          exitCode: command.exitCode,
-          stdout: command.stdout.sha256,
-          stderr: command.stderr.sha256,
-        })),
+      decidedBy: step.decidedBy,
+      commands: step.commands.map((command) => ({
+        id: command.commandId,
+        agent: command.agentId,
+        state: command.state,
+        exitCode: command.exitCode,
+        stdout: command.stdoutSha256,
+        stderr: command.stderrSha256,
+      })),
     })),
     end,
     result: { success: result.success, summary: result.summary, reason: result.reason },
@@ -100,6 +98,7 @@ export async function stopTask(
     const result = explainEnd(final, task.cancelReason ?? why);
     return { kind: 'ended', task: await endTaskRow(unit, actor, task, final, result) };
   }
+  await ensureBell(unit, task, batch);
   if (task.cancelRequestedAt !== null) return { kind: 'draining', task, batchId: batch.id };
   const draining = await updateTask(unit.trx, task.id, {
     cancelRequestedAt: new Date(),
@@ -108,6 +107,11 @@ export async function stopTask(
   });
   unit.emit('task.cancel_requested', { taskId: task.id, ownerId: task.creatorId, data: { reason: why } });
   return { kind: 'draining', task: draining, batchId: batch.id };
+}
+
+/** Whoever attends the batch may be gone: its workflow waits for it from now on. @returns false when it is in already */
+export async function ensureBell(unit: Unit, task: TaskRow, batch: BatchRow): Promise<boolean> {
+  return batch.workflowId !== null || hangBatchBell(unit.trx, batch.id, taskWorkflowId(task.id, task.runNo));
 }
 
 /** An ended task has no open proposal: what was undecided is closed by the end. */

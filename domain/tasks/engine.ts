@@ -28,8 +28,8 @@ import { type Actor, type DomainDeps, engineActor } from '../deps.ts';
 import { systemPrincipal } from '../identity/identify.ts';
 import { can } from '../policy.ts';
 import { transact, type Unit } from '../transact.ts';
-import { sendStep, writeDecision } from './decide.ts';
-import { endTaskRow, stopTask } from './end.ts';
+import { sendStep } from './decide.ts';
+import { endTaskRow, ensureBell, stopTask } from './end.ts';
 import { writeProposal } from './execute.ts';
 import { readHistory } from './history.ts';
 import { fitAnswer, plainProse } from './model-answer.ts';
@@ -49,11 +49,15 @@ export type EngineDeps = DomainDeps & {
   agentTokenAdmin?: boolean;
 };
 
+/** Asked before a batch goes out undecided: will the caller wait for it? Then its workflow is not told. */
+export type Attend = (batchId: string) => boolean;
+
 /** Claim, assign, ask the model, write the step or finish the task. An existing step row wins: no second model call. */
 export async function proposeStep(
   deps: EngineDeps,
   ref: StepRef,
   signal: AbortSignal,
+  attend: Attend = () => false,
 ): Promise<ProposeOutcome> {
   const claimed = await claimStep(deps, ref);
   if (claimed.kind !== 'ask') return claimed;
@@ -85,7 +89,7 @@ export async function proposeStep(
     // The agent changed while the model was thinking: its answer was for another machine.
     if (locked.agentId !== agent.id) return { kind: 'waiting', reason: 'reassigned', retryAfterMs: 0 };
     if (answer.kind === 'done') return finish(unit, locked, answer);
-    return propose(unit, deps, locked, agent, ref, answer);
+    return propose(unit, deps, locked, agent, ref, answer, attend);
   });
 }
 
@@ -122,10 +126,8 @@ type Claimed = ProposeOutcome | { kind: 'ask'; task: TaskRow; agent: BatchAgent 
 
 /** Before the model is asked: is there anything to ask, and on which agent? */
 async function claimStep(deps: EngineDeps, ref: StepRef): Promise<Claimed> {
-  const task = await claimTaskForStep(deps.db, ref);
-  if (task === undefined || task.agentId === null) return claimUnusualStep(deps, ref);
-  const [agent] = await getBatchAgents(deps.db, [task.agentId]);
-  return agent === undefined ? claimUnusualStep(deps, ref) : { kind: 'ask', task, agent };
+  const claimed = await claimTaskForStep(deps.db, ref);
+  return claimed === undefined ? claimUnusualStep(deps, ref) : { kind: 'ask', ...claimed };
 }
 
 /** The same under the row's lock, for every case: no agent yet, ended, canceled, decided before, too many steps. */
@@ -189,7 +191,10 @@ async function outcomeOfStep(unit: Unit, task: TaskRow, step: StepRow): Promise<
       if (step.batchId === null) return { kind: 'held', step: step.stepNo };
       const batch = await findBatch(unit.trx, step.batchId);
       if (batch === undefined || batch.pending === 0) return { kind: 'again', step: step.stepNo };
-      return { kind: 'running', step: step.stepNo, batchId: step.batchId };
+      const isOut = await ensureBell(unit, task, batch);
+      return isOut
+        ? { kind: 'running', step: step.stepNo, batchId: step.batchId }
+        : { kind: 'again', step: step.stepNo };
     }
     case 'reject':
     case 'void':
@@ -221,6 +226,7 @@ async function propose(
   agent: BatchAgent,
   ref: StepRef,
   answer: ProposedCommand,
+  attend: Attend,
 ): Promise<ProposeOutcome> {
   const request: ActRequest = { command: answer.command, ...shellOf(answer, agent) };
   const act = buildAct(request, deps.limits, {
@@ -228,25 +234,29 @@ async function propose(
     timeoutMs: task.commandTimeoutMs,
     expiryMs: task.expiryMs,
   });
-  const step = await writeProposal(unit, task, {
-    stepNo: ref.step,
-    origin: 'model',
-    author: { kind: 'model', id: answer.usage.model, name: answer.usage.model },
-    act,
-    agentIds: [agent.id],
-    reason: answer.reason.slice(0, MAX_NOTE_LENGTH),
-    expectedEffect: answer.expectedEffect.slice(0, MAX_NOTE_LENGTH),
-    usage: answer.usage,
-  });
-  if (task.mode === 'auto' && (await isPreApproved(unit, deps, task, ref, answer.command, act.mode))) {
-    const creator = actorOfCreator(task);
-    const batchId = uuidv7();
-    await writeDecision(unit, creator, task, step, {
-      decision: 'approve',
-      reason: 'pre-approved on the task',
-      batchId,
-    });
-    await sendStep(unit, deps, creator, task, step, { batchId, agents: [agent] });
+  const mayRun =
+    task.mode === 'auto' && (await isPreApproved(unit, deps, task, ref, answer.command, act.mode));
+  const approval = mayRun
+    ? { by: actorOfCreator(task), reason: 'pre-approved on the task', batchId: uuidv7() }
+    : undefined;
+  const step = await writeProposal(
+    unit,
+    task,
+    {
+      stepNo: ref.step,
+      origin: 'model',
+      author: { kind: 'model', id: answer.usage.model, name: answer.usage.model },
+      act,
+      agentIds: [agent.id],
+      reason: answer.reason.slice(0, MAX_NOTE_LENGTH),
+      expectedEffect: answer.expectedEffect.slice(0, MAX_NOTE_LENGTH),
+      usage: answer.usage,
+    },
+    approval,
+  );
+  if (approval !== undefined) {
+    const { by, batchId } = approval;
+    await sendStep(unit, deps, by, task, step, { batchId, agents: [agent], isAttended: attend(batchId) });
     return { kind: 'running', step: step.stepNo, batchId };
   }
   await updateTask(unit.trx, task.id, { state: 'awaiting_decision', stepNo: step.stepNo });

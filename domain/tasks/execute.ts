@@ -5,14 +5,14 @@ import { problem } from '../../contracts/errors.ts';
 import type { ExecuteBody, StepView } from '../../contracts/tasks.ts';
 import { taskWorkflowId } from '../../contracts/workflow-io.ts';
 import { findOpenBatch } from '../../db/batches.ts';
-import { findStep, insertStep, type StepRow } from '../../db/steps.ts';
+import { type DecidedWithStep, findStep, insertStep, type StepRow } from '../../db/steps.ts';
 import { pickAgent, type TaskRow, updateTask } from '../../db/tasks.ts';
 import { buildAct } from '../commands/act-request.ts';
 import { getBatchAgents, resolveShell } from '../commands/agents.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
 import { claimIdempotencyKey, type RequestKey } from '../idempotency.ts';
 import { transact, type Unit } from '../transact.ts';
-import { assertDecidable, sendStep, writeDecision } from './decide.ts';
+import { announceDecision, assertDecidable, sendStep, writeDecision } from './decide.ts';
 import { isHeld } from './held.ts';
 import { assertOpen, lockTaskRow } from './load.ts';
 import { getStepView } from './read.ts';
@@ -125,8 +125,21 @@ export interface Proposal {
   usage: null | { model: string; mock: boolean; inputTokens: number; outputTokens: number; costUsd: number };
 }
 
-/** Write a proposal of a locked task, with its digest and label. It has no effect by itself. */
-export async function writeProposal(unit: Unit, task: TaskRow, proposal: Proposal): Promise<StepRow> {
+/** An approval that comes with the proposal: policy lets the step run undecided, in the name of this actor. */
+export interface Approval {
+  by: Actor;
+  reason: string;
+  /** The batch that the step becomes in the same transaction. */
+  batchId: string;
+}
+
+/** Write a proposal of a locked task, with its digest and label. Without an approval it has no effect by itself. */
+export async function writeProposal(
+  unit: Unit,
+  task: TaskRow,
+  proposal: Proposal,
+  approval?: Approval,
+): Promise<StepRow> {
   const proposalId = uuidv7();
   const binding = { taskRun: `${task.id}/${task.runNo}`, step: proposal.stepNo, proposalId };
   const digest = actDigest(proposal.act, binding);
@@ -155,24 +168,41 @@ export async function writeProposal(unit: Unit, task: TaskRow, proposal: Proposa
     outputTokens: proposal.usage?.outputTokens ?? 0,
     costUsd: proposal.usage?.costUsd ?? 0,
   };
-  await insertStep(unit.trx, row, { digest, act: proposal.act, binding });
+  const decided = approval === undefined ? undefined : decidedBy(approval);
+  await insertStep(unit.trx, { ...row, ...decided }, { digest, act: proposal.act, binding });
   unit.emit('task.proposed', {
     taskId: task.id,
     ownerId: task.creatorId,
     data: { step: row.stepNo, risk: row.riskLabel, origin: row.origin, mock: row.mock },
   });
-  return {
+  const step: StepRow = {
     ...row,
     act: proposal.act,
     binding,
     proposedAt: new Date(),
-    decision: null,
-    decidedKind: null,
-    decidedId: null,
-    decidedName: null,
-    decidedAt: null,
-    decisionReason: null,
+    ...(decided ?? undecided),
     originalDigest: null,
-    batchId: null,
   };
+  if (approval !== undefined) announceDecision(unit, approval.by, task, step, { decision: 'approve' });
+  return step;
 }
+
+const undecided: DecidedWithStep = {
+  decision: null,
+  decidedKind: null,
+  decidedId: null,
+  decidedName: null,
+  decidedAt: null,
+  decisionReason: null,
+  batchId: null,
+};
+
+const decidedBy = ({ by, reason, batchId }: Approval): DecidedWithStep => ({
+  decision: 'approve',
+  decidedKind: by.principal.kind,
+  decidedId: by.principal.id,
+  decidedName: by.principal.name,
+  decidedAt: new Date(),
+  decisionReason: reason,
+  batchId,
+});

@@ -50,6 +50,7 @@ export const toStepView = (
   origin: row.origin,
   author: { kind: row.authorKind, id: row.authorId, name: row.authorName },
   text: actText(row.act),
+  act: row.act,
   mode: row.act.mode,
   shell: row.act.mode === 'shell' ? row.act.shell : null,
   timeoutMs: row.act.timeoutMs,

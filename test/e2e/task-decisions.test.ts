@@ -58,6 +58,20 @@ describe('edit', () => {
     expect(edited).toMatchObject({ mode: 'argv', shell: null, text: "echo 'a b'", timeoutMs: 7_000 });
     await desk.untilEnded(task.id);
   });
+
+  it('shows all that the digest binds, not the command alone', async () => {
+    const task = await create({ goal: 'run `echo proposed`' });
+    const proposed = await desk.untilProposed(task.id, 1);
+    const stdin = Buffer.from('a line\n').toString('base64');
+    const special = { stdin, workingDirectory: '/', environment: { SPECIAL: 'yes' } };
+    const edited = await desk.edit(task.id, proposed, { command: 'cat; pwd; echo $SPECIAL', ...special });
+    expect(edited.act).toMatchObject({ ...special, user: null, elevated: false });
+    await desk.untilEnded(task.id);
+    const step = await desk.step(task.id, 1);
+    expect(step.commands).toMatchObject([
+      { state: 'succeeded', stdinBytes: 7, workingDirectory: '/', environmentNames: ['SPECIAL'], user: null },
+    ]);
+  });
 });
 
 describe('reject', () => {

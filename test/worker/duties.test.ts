@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createLockSession, type LockSession } from '../../db/advisory-lock.ts';
 import { createDatabase, type Db } from '../../db/database.ts';
@@ -66,7 +65,12 @@ it('one instance acts at a time, and the other takes over when its session dies'
   const first = startInstance('first');
   await until('the first acts', async () => first.runs > 3);
   const second = startInstance('second');
-  await delay(200);
+  await until('the second stands by', async () => {
+    const { rows } = await db.raw("select 1 from pg_stat_activity where application_name = 'second'");
+    return rows.length > 0;
+  });
+  const runsBefore = first.runs;
+  await until('the first goes on beside it', async () => first.runs > runsBefore + 10);
   expect(second.runs).toBe(0);
 
   // As kill -9 does: the session ends without a word.

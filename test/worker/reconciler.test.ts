@@ -34,7 +34,6 @@ beforeAll(async () => {
     temporal,
     taskQueue: uniqueTaskQueue(), // nobody polls it: workflows stay open
     log: silentLog,
-    onTaskStarted: (started) => setTaskNamespace(domain, started),
   });
   await until('Temporal is ready', async () => temporal.ready());
 });

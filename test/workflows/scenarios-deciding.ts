@@ -12,6 +12,7 @@ import {
   requested,
   running,
 } from './script-parts.ts';
+import { readDetails } from './scripted-worker.ts';
 
 export const decisionScenarios: Scenario[] = [
   {
@@ -51,6 +52,29 @@ export const decisionScenarios: Scenario[] = [
         await play.signal(batchFinished());
         await assertEnd(play, 'completed', 2);
         assert.deepEqual(play.asked(), ['propose', 'propose'], 'one step costs two activities');
+      },
+    }),
+  },
+  {
+    name: 'auto-quick-steps-then-a-decision',
+    prepare: () => ({
+      options: {
+        mode: 'auto',
+        script: {
+          // The activity went on by itself: from step 1 to 3, from 4 to 6.
+          propose: async ({ step }) => (step === 1 ? awaiting(3) : { ...ended('completed'), step: 6 }),
+        },
+      },
+      async drive(play) {
+        await play.untilPhase('awaiting decision');
+        assert.match(await readDetails(play.handle), /^step 3 /);
+        await play.signal(decided(2, 'again')); // stale: that step is over
+        await play.signal(decided(3, 'run', BATCH));
+        await play.untilPhase('running');
+        await play.signal(batchFinished());
+        await assertEnd(play, 'completed', 6);
+        const steps = play.calls.map(({ arg }) => (arg as { step: number }).step);
+        assert.deepEqual(steps, [1, 4]);
       },
     }),
   },
