@@ -1,5 +1,6 @@
 /** Login, refresh, logout, me: what the house API says about identity. */
 import { z } from 'zod';
+import { mfaTokenSchema } from './mfa.ts';
 import { roles } from './principal.ts';
 import { defineRoute, empty } from './route.ts';
 import { timeSchema } from './shared.ts';
@@ -24,6 +25,7 @@ export type UserView = z.infer<typeof userSchema>;
 export const loginBodySchema = z.strictObject({
   username: z.string().min(1).max(255).meta({ description: 'User name or e-mail address' }),
   password: z.string().min(1).max(1024),
+  mfaToken: mfaTokenSchema.optional(),
 });
 
 export const refreshBodySchema = z.strictObject({ refreshToken: z.string().min(1).max(1024) });
@@ -48,12 +50,22 @@ export const loginRoute = defineRoute({
   method: 'POST',
   path: '/v1/auth/login',
   summary: 'Log in',
-  description: 'Opens a session. The answer is the same for an unknown name and a wrong password.',
+  description:
+    'Opens a session. The answer is the same for an unknown name and a wrong password. Failures lock the account for a while and slow down, then ban, the address.',
   rateClass: 'login',
   auth: 'public',
   body: loginBodySchema,
   replies: { 200: tokensSchema },
-  errors: ['invalid_credentials', 'account_disabled', 'service_unavailable'],
+  errors: [
+    'invalid_credentials',
+    'mfa_required',
+    'mfa_token_invalid',
+    'account_locked',
+    'account_disabled',
+    'rate_limited',
+    'address_banned',
+    'service_unavailable',
+  ],
 });
 
 export const refreshRoute = defineRoute({
@@ -67,7 +79,7 @@ export const refreshRoute = defineRoute({
   auth: 'public',
   body: refreshBodySchema,
   replies: { 200: tokensSchema },
-  errors: ['invalid_refresh_token'],
+  errors: ['invalid_refresh_token', 'address_banned'],
 });
 
 export const logoutRoute = defineRoute({

@@ -1,4 +1,5 @@
 /** Who asks, and the words in which rights are spoken of. */
+import type { ApiTokenScope } from './scopes.ts';
 
 export const roles = ['viewer', 'user', 'operator', 'admin', 'system', 'agent'] as const;
 export type Role = (typeof roles)[number];
@@ -13,6 +14,17 @@ export interface Principal {
   roles: readonly Role[];
   /** Session the request belongs to; null for tokens that have none. */
   sessionId: string | null;
+  /** The account waits for a new password: until then it may only look at itself, change it, and log out. */
+  mustChangePassword?: boolean;
+  /**
+   * Which credential it is where that is no session: id of a personal API token, fingerprint of the shared agent
+   * token. Open sockets and streams are ended with it.
+   */
+  credentialId?: string;
+  /** When the credential ends by itself, where nothing stored says so (a JWT of the shared agent token). */
+  expiresAt?: Date;
+  /** Of an API token: only these of the role's rights (`domain/scopes.ts`). Absent: all of them. */
+  scopes?: readonly ApiTokenScope[];
 }
 
 /** What can be done. A right is a pair of a verb and a resource; a new one is one word here and a row in the policy. */
@@ -47,6 +59,12 @@ export const resources = [
   'audit',
   'user',
   'session',
+  'profile',
+  'password',
+  'mfa',
+  'ban',
+  'ticket',
+  'api_token',
   'setting',
   'schedule',
   'conversation',

@@ -1,4 +1,5 @@
 /** Seals of the audit trail, and the rows they seal. What a seal hashes is decided in domain/audit. */
+import { type AuditFilter, filterBindings, filterConditions } from './audit-events.ts';
 import { execute, type Queryable, query, queryOne } from './database.ts';
 
 /** An audit row as text: every column in one fixed form, whatever the session's settings are. */
@@ -100,4 +101,61 @@ export async function readSealLag(db: Queryable): Promise<{ rows: number; oldest
      from audit_events where seal_no is null`,
   );
   return { rows: Number(row?.rows ?? 0), oldestSeconds: Number(row?.oldest ?? 0) };
+}
+
+/** How far an export goes: whatever is committed later is for the next one. */
+export interface ExportBounds {
+  /** The newest seal. */
+  lastSealNo: number;
+  /** Transactions from this one on may still be open. */
+  horizon: string;
+}
+
+/** Both read in one statement: a row below the horizon is in a seal up to this one, or will be in a later one. */
+export async function readExportBounds(db: Queryable): Promise<ExportBounds> {
+  const row = await queryOne<ExportBounds>(
+    db,
+    `select coalesce((select max(seal_no) from audit_seals), 0) as "lastSealNo",
+            cast(pg_snapshot_xmin(pg_current_snapshot()) as text) as horizon`,
+  );
+  if (row === undefined) throw new Error('a select without a table returned no row');
+  return row;
+}
+
+/** A sealed row with what its seal says. */
+export type ExportedRow = SealableRow & SealRow & { sealPosition: number };
+
+/** Sealed rows after a position, in the order of the seals, up to the seal `throughSealNo`. */
+export function listSealedAfter(
+  db: Queryable,
+  filter: AuditFilter,
+  page: { sealNo: number; position: number; throughSealNo: number; limit: number },
+): Promise<ExportedRow[]> {
+  return query<ExportedRow>(
+    db,
+    `select ${rowColumns}, a.seal_position as "sealPosition", s.seal_no as "sealNo",
+            s.previous_hash as "previousHash", s.hash, s.row_count as "rowCount"
+     from audit_events a join audit_seals s on s.seal_no = a.seal_no
+     where (a.seal_no, a.seal_position) > (cast(:sealNo as bigint), cast(:position as integer))
+       and a.seal_no <= :throughSealNo${filterConditions(filter)}
+     order by a.seal_no, a.seal_position limit :limit`,
+    { ...filterBindings(filter), ...page },
+  );
+}
+
+/** Rows that no seal up to `lastSealNo` holds, below the horizon, after a position, in (xid, id) order. */
+export function listUnsealedAfter(
+  db: Queryable,
+  filter: AuditFilter,
+  { lastSealNo, horizon }: ExportBounds,
+  page: { xid: string; id: string; limit: number },
+): Promise<SealableRow[]> {
+  return query<SealableRow>(
+    db,
+    `select ${rowColumns} from audit_events a
+     where (a.seal_no is null or a.seal_no > :lastSealNo) and a.xid < cast(:horizon as xid8)
+       and (a.xid, a.id) > (cast(:xid as xid8), cast(:id as bigint))${filterConditions(filter)}
+     order by a.xid, a.id limit :limit`,
+    { ...filterBindings(filter), lastSealNo, horizon, ...page },
+  );
 }

@@ -1,8 +1,10 @@
 /** Calls of the language model: what was asked by whom, and what it cost. */
 import { execute, type Queryable, queryOne } from './database.ts';
 
+export type LlmPurpose = 'propose' | 'chat';
+
 export interface LlmCallEntry {
-  purpose: 'propose';
+  purpose: LlmPurpose;
   /** Row uuid. */
   taskId: string | null;
   principalId: string;
@@ -11,7 +13,7 @@ export interface LlmCallEntry {
   inputTokens: number;
   outputTokens: number;
   costUsd: number;
-  /** `ok` or an error code. */
+  /** `ok`, `aborted` or an error code. */
   outcome: string;
 }
 

@@ -1,4 +1,5 @@
 /** Login sessions. A session is live while it is neither revoked nor expired and its user is active. */
+import type { Family } from '../contracts/families/family.ts';
 import { type Queryable, query, queryOne } from './database.ts';
 import type { UserRole } from './users.ts';
 
@@ -8,6 +9,10 @@ export interface LiveSession {
   userId: string;
   username: string;
   role: UserRole;
+  /** Family of the login. */
+  family: Family;
+  /** The user waits for a new password. */
+  mustChangePassword: boolean;
   expiresAt: Date;
 }
 
@@ -16,6 +21,8 @@ interface StoredLiveSession {
   user_id: string;
   username: string;
   role: UserRole;
+  family: Family;
+  must_change_password: boolean;
   expires_at: Date;
 }
 
@@ -24,10 +31,13 @@ const rowToLiveSession = (row: StoredLiveSession): LiveSession => ({
   userId: row.user_id,
   username: row.username,
   role: row.role,
+  family: row.family,
+  mustChangePassword: row.must_change_password,
   expiresAt: row.expires_at,
 });
 
-const selectLive = `select s.id as session_id, u.id as user_id, u.username, u.role, s.expires_at
+const selectLive = `select s.id as session_id, u.id as user_id, u.username, u.role, s.family, u.must_change_password,
+    s.expires_at
   from sessions s join users u on u.id = s.user_id
   where s.revoked_at is null and s.expires_at > now() and u.is_active`;
 
@@ -88,6 +98,50 @@ export async function revokeSession(
     { session_id: sessionId, reason },
   );
   return row && { userId: row.user_id };
+}
+
+/** End what is open of a user but one; returns the ids of those that this call ended. */
+export async function revokeSessionsOfUser(
+  db: Queryable,
+  userId: string,
+  reason: string,
+  exceptSessionId: string | null,
+): Promise<string[]> {
+  const rows = await query<{ id: string }>(
+    db,
+    `update sessions set revoked_at = now(), revoked_reason = :reason
+     where user_id = :user_id and revoked_at is null and id is distinct from cast(:except_id as uuid)
+     returning id`,
+    { user_id: userId, reason, except_id: exceptSessionId },
+  );
+  return rows.map((row) => row.id);
+}
+
+/** A live session as its owner sees it. */
+export interface OpenSessionRow {
+  id: string;
+  family: Family;
+  address: string | null;
+  userAgent: string | null;
+  createdAt: Date;
+  /** When its tokens were last refreshed; the login at first. */
+  refreshedAt: Date;
+  expiresAt: Date;
+}
+
+/** The newest live sessions of a user. */
+export function listOpenSessions(db: Queryable, userId: string, limit: number): Promise<OpenSessionRow[]> {
+  return query<OpenSessionRow>(
+    db,
+    `select s.id, s.family, s.address, s.user_agent as "userAgent", s.created_at as "createdAt",
+            coalesce((select max(r.created_at) from refresh_tokens r where r.session_id = s.id), s.created_at)
+              as "refreshedAt",
+            s.expires_at as "expiresAt"
+     from sessions s
+     where s.user_id = :user_id and s.revoked_at is null and s.expires_at > now()
+     order by s.created_at desc, s.id desc limit :limit`,
+    { user_id: userId, limit },
+  );
 }
 
 /** Delete sessions that ended before the retention, with their refresh tokens; returns how many. */

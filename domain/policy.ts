@@ -2,8 +2,9 @@
  * Who may do what: one table, asked by every domain function. A right is a verb on a resource.
  * `own` means: only on things whose owner is the principal.
  */
-import { problem } from '../contracts/errors.ts';
+import { problem, type SteelthreadError } from '../contracts/errors.ts';
 import type { Principal, Resource, Role, Verb } from '../contracts/principal.ts';
+import { scopesAllow } from './scopes.ts';
 
 type Grant = 'all' | 'own';
 type RoleGrants = Partial<Record<Role, Grant>>;
@@ -15,6 +16,9 @@ const admins: RoleGrants = { admin: 'all' };
 const overseers: RoleGrants = { viewer: 'all', operator: 'all', admin: 'all', system: 'all' };
 /** Of accounts and sessions: everybody their own, an admin all. */
 const people: RoleGrants = { viewer: 'own', user: 'own', operator: 'own', admin: 'all' };
+
+/** Of what nobody does for another, an admin neither. */
+const ownOnly: RoleGrants = { viewer: 'own', user: 'own', operator: 'own', admin: 'own' };
 
 /** A pair that is not named here is refused to everybody. */
 const policy: Partial<Record<Resource, Partial<Record<Verb, RoleGrants>>>> = {
@@ -41,18 +45,31 @@ const policy: Partial<Record<Resource, Partial<Record<Verb, RoleGrants>>>> = {
     register: { operator: 'all', admin: 'all', system: 'all' },
     heartbeat: { agent: 'own', operator: 'all', admin: 'all', system: 'all' },
   },
-  event: { list: readers, read: readers },
+  event: {
+    list: readers,
+    read: readers,
+    create: { user: 'own', operator: 'all', admin: 'all', system: 'all' },
+  },
   audit: { list: admins, read: admins },
-  session: { read: people, delete: people },
+  session: { list: ownOnly, read: people, delete: people },
+  profile: { update: ownOnly },
+  password: { update: ownOnly },
+  mfa: { read: ownOnly, update: ownOnly },
+  ban: { list: admins, delete: admins },
+  ticket: { create: ownOnly },
+  api_token: { list: ownOnly, create: ownOnly, delete: ownOnly },
+  conversation: { list: ownOnly, read: ownOnly, create: ownOnly, delete: ownOnly },
   user: { list: admins, read: people, create: admins, update: admins, delete: admins },
   setting: { list: admins, read: admins, update: admins, delete: admins },
   system: { read: readers, manage: admins },
 };
 
-/** The widest grant of the principal's roles for this right, or undefined. */
+/** The widest grant of the principal's roles for this right, within the scopes of its token; or undefined. */
 export function grantOf(principal: Principal, verb: Verb, resource: Resource): Grant | undefined {
   const grants = policy[resource]?.[verb];
   if (grants === undefined) return undefined;
+  if (principal.mustChangePassword === true && !isBeforePasswordChange(verb, resource)) return undefined;
+  if (principal.scopes !== undefined && !scopesAllow(principal.scopes, verb, resource)) return undefined;
   let widest: Grant | undefined;
   for (const role of principal.roles) {
     const grant = grants[role];
@@ -71,10 +88,19 @@ export function can(principal: Principal, verb: Verb, resource: Resource, ownerI
   return grant === 'all' || (grant === 'own' && (ownerId === undefined || ownerId === principal.id));
 }
 
-/** @throws forbidden */
+/** @throws forbidden; password_change_required where only that stands in the way of an account's session */
 export function assertCan(principal: Principal, verb: Verb, resource: Resource, ownerId?: string): void {
-  if (!can(principal, verb, resource, ownerId)) throw problem('forbidden');
+  if (!can(principal, verb, resource, ownerId)) throw refusalFor(principal);
 }
+
+/** What a principal is told who may not do something. */
+export const refusalFor = (principal: Principal): SteelthreadError =>
+  problem(principal.mustChangePassword === true ? 'password_change_required' : 'forbidden');
+
+/** All that an account may do while it waits for a new password: see who it is, change the password, log out. */
+const isBeforePasswordChange = (verb: Verb, resource: Resource): boolean =>
+  (resource === 'session' && (verb === 'read' || verb === 'delete')) ||
+  (resource === 'password' && verb === 'update');
 
 /** Owner id that a list must be narrowed to, or undefined when the principal may see all. */
 export function visibleOwner(principal: Principal, resource: Resource): string | undefined {

@@ -4,6 +4,7 @@ import jwt from 'jsonwebtoken';
 import { v7 as newId } from 'uuid';
 import { z } from 'zod';
 import type { Role } from '../../contracts/principal.ts';
+import { deriveKey } from './key-classes.ts';
 
 export const TOKEN_ISSUER = 'steelthread';
 export const TOKEN_AUDIENCE = 'steelthread-api';
@@ -24,18 +25,7 @@ export interface AccessTokenFacts {
   ttlS: number;
 }
 
-/** Key objects by key: given a string, the library tries it as a public key first, at every call. */
-const keyObjects = new Map<string, KeyObject>();
-
-function keyObjectOf(key: string): KeyObject {
-  const known = keyObjects.get(key);
-  if (known !== undefined) return known;
-  const made = createSecretKey(Buffer.from(key, 'utf8'));
-  keyObjects.set(key, made);
-  return made;
-}
-
-/** Signed with the first key. `typ` and `type` say the same: clients of two families read one each. */
+/** Signed with the key derived from the first of SECRET_KEY. `typ` and `type` say the same: clients of two families read one each. */
 export function signAccessToken(keys: readonly string[], facts: AccessTokenFacts): string {
   const claims = {
     sub: facts.subject,
@@ -50,7 +40,7 @@ export function signAccessToken(keys: readonly string[], facts: AccessTokenFacts
   };
   const [key] = keys;
   if (key === undefined) throw new Error('no key to sign access tokens with');
-  return jwt.sign(claims, keyObjectOf(key), {
+  return jwt.sign(claims, deriveKey(key, 'access_token'), {
     algorithm: 'HS256',
     issuer: TOKEN_ISSUER,
     audience: TOKEN_AUDIENCE,
@@ -67,7 +57,8 @@ const accessClaimsSchema = z.object({
 
 export type AccessTokenReading =
   | { kind: 'valid'; userId: string; sessionId: string }
-  /** Signed by one of the keys, but expired, for somebody else, or of another type. */
+  | { kind: 'expired' }
+  /** Signed by one of the keys, but for somebody else, or of another type. */
   | { kind: 'invalid' }
   /** Not signed by any of the keys. */
   | { kind: 'foreign' };
@@ -76,7 +67,7 @@ export type AccessTokenReading =
 export function readAccessToken(keys: readonly string[], token: string): AccessTokenReading {
   for (const key of keys) {
     try {
-      const payload = jwt.verify(token, keyObjectOf(key), {
+      const payload = jwt.verify(token, deriveKey(key, 'access_token'), {
         algorithms: ['HS256'],
         issuer: TOKEN_ISSUER,
         audience: TOKEN_AUDIENCE,
@@ -85,14 +76,28 @@ export function readAccessToken(keys: readonly string[], token: string): AccessT
       if (!claims.success) return { kind: 'invalid' };
       return { kind: 'valid', userId: claims.data.uid, sessionId: claims.data.sid };
     } catch (error) {
+      if (error instanceof jwt.TokenExpiredError) return { kind: 'expired' };
       if (!isForeignSignature(error)) return { kind: 'invalid' };
     }
   }
   return { kind: 'foreign' };
 }
 
-/** Is it a JWT that the holder of the shared agent token signed, with an `exp` at most an hour ahead? */
-export function isAgentTokenJwt(agentToken: string, token: string, now = new Date()): boolean {
+let agentKey: { token: string; key: KeyObject } | undefined;
+
+/** As an object: given a string, the library tries it as a public key first, at every call. */
+function keyObjectOf(agentToken: string): KeyObject {
+  if (agentKey?.token !== agentToken) {
+    agentKey = { token: agentToken, key: createSecretKey(Buffer.from(agentToken, 'utf8')) };
+  }
+  return agentKey.key;
+}
+
+/**
+ * When a JWT that the holder of the shared agent token signed, with an `exp` at most an hour ahead, is good no more;
+ * null when it is none.
+ */
+export function readAgentTokenJwt(agentToken: string, token: string, now = new Date()): Date | null {
   try {
     const payload = jwt.verify(token, keyObjectOf(agentToken), {
       algorithms: ['HS256'],
@@ -100,11 +105,12 @@ export function isAgentTokenJwt(agentToken: string, token: string, now = new Dat
       clockTimestamp: Math.floor(now.getTime() / 1000),
     });
     const claims = z.object({ exp: z.int() }).safeParse(payload);
-    return (
-      claims.success && claims.data.exp <= now.getTime() / 1000 + MAX_AGENT_JWT_TTL_S + AGENT_JWT_LEEWAY_S
-    );
+    if (!claims.success) return null;
+    const { exp } = claims.data;
+    if (exp > now.getTime() / 1000 + MAX_AGENT_JWT_TTL_S + AGENT_JWT_LEEWAY_S) return null;
+    return new Date((exp + AGENT_JWT_LEEWAY_S) * 1000);
   } catch {
-    return false;
+    return null;
   }
 }
 

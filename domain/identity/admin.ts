@@ -1,13 +1,12 @@
 /** The first administrator. */
-import { randomBytes } from 'node:crypto';
 import { v7 as newId } from 'uuid';
-import { hasUsers, insertUser, lockFirstUser } from '../../db/users.ts';
+import { hasUsers, insertUser, lockAccounts } from '../../db/users.ts';
 import { engineActor } from '../deps.ts';
 import { transact } from '../transact.ts';
+import { canonicalName } from './canonical-name.ts';
 import type { IdentityDeps } from './deps.ts';
+import { createPassword } from './generate-password.ts';
 import { refusePassword } from './password-policy.ts';
-
-const GENERATED_PASSWORD_BYTES = 18;
 
 export interface FirstAdmin {
   username: string;
@@ -28,24 +27,26 @@ export type EnsuredAdmin =
 export async function ensureAdmin(deps: IdentityDeps, admin: FirstAdmin): Promise<EnsuredAdmin> {
   if (await hasUsers(deps.db)) return { created: false };
 
-  const generatedPassword =
-    admin.password === null ? randomBytes(GENERATED_PASSWORD_BYTES).toString('base64url') : null;
+  const generatedPassword = admin.password === null ? createPassword() : null;
   const password = admin.password ?? generatedPassword ?? '';
   const refusal = refusePassword(password, { names: [admin.username, admin.email] });
-  if (refusal !== null) throw new Error(`ADMIN_PASSWORD is refused: ${refusal}`);
+  if (refusal !== null) throw new Error(`ADMIN_PASSWORD is refused: ${refusal.reason}`);
   const passwordHash = await deps.passwords.hash(password);
 
   return transact(deps, async (unit) => {
-    await lockFirstUser(unit.trx);
+    await lockAccounts(unit.trx);
     if (await hasUsers(unit.trx)) return { created: false };
     const id = newId();
     await insertUser(unit.trx, {
       id,
       username: admin.username,
+      canonicalName: canonicalName(admin.username),
       email: admin.email,
+      canonicalEmail: admin.email === null ? null : canonicalName(admin.email),
       role: 'admin',
       passwordHash,
-      mustChangePassword: generatedPassword !== null,
+      // A generated one is random, and nobody but its owner has seen it.
+      mustChangePassword: false,
     });
     unit.audit(engineActor, {
       action: 'user.create',

@@ -1,8 +1,16 @@
 /** Random tokens: shown once, kept as sha256 only. With 256 random bits a slow hash would protect nothing more. */
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { deriveKey } from './key-classes.ts';
 
 /** The prefix says what a token is, to people and to scanners for leaked secrets. */
-export const tokenPrefixes = { agent: 'sta_', enrolment: 'ste_', refresh: 'str_' } as const;
+export const tokenPrefixes = {
+  agent: 'sta_',
+  shared: 'sts_',
+  enrolment: 'ste_',
+  refresh: 'str_',
+  api: 'stp_',
+  ticket: 'stk_',
+} as const;
 export type TokenKind = keyof typeof tokenPrefixes;
 
 const TOKEN_BYTES = 32;
@@ -22,10 +30,14 @@ export const isTokenOf = (kind: TokenKind, text: string): boolean =>
  * token although only its hash is kept; without the key nobody can compute it, not even with both rows.
  */
 export function deriveRefreshToken(key: string, predecessor: string, successorId: string): string {
-  const derivationKey = createHmac('sha256', key).update('steelthread refresh token v1').digest();
-  const mac = createHmac('sha256', derivationKey).update(`${successorId}\n${predecessor}`).digest();
+  const mac = createHmac('sha256', deriveKey(key, 'refresh_token'))
+    .update(`${successorId}\n${predecessor}`)
+    .digest();
   return tokenPrefixes.refresh + mac.toString('base64url');
 }
 
 /** Compares in a time that depends on neither text. */
 export const isSameSecret = (a: string, b: string): boolean => timingSafeEqual(hashToken(a), hashToken(b));
+
+/** Tells whether a secret is still the same one without keeping it. */
+export const fingerprintOf = (secret: string): string => hashToken(secret).toString('base64url').slice(0, 22);

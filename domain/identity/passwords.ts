@@ -1,14 +1,18 @@
 /** Hashing of passwords: bcrypt after NFKC, never more than 72 bytes (bcrypt would silently cut there). */
+import { availableParallelism } from 'node:os';
 import bcrypt from 'bcrypt';
 import { createLimiter } from './limit-concurrency.ts';
 import { fitsBcrypt, normalizePassword } from './password-policy.ts';
 
 /** bcrypt cost: about 0.2 s of one core for each hash. */
 export const PASSWORD_HASH_COST = 12;
-/** Hashes computed at once: the thread pool that runs them also serves files and DNS. */
-export const MAX_RUNNING_HASHES = 2;
-/** Hashes that may wait; beyond it a login is refused instead of queueing for ever. */
-export const MAX_WAITING_HASHES = 64;
+/**
+ * Hashes computed at once: the thread pool that runs them also serves files and DNS, and one core is left to answer
+ * everybody else.
+ */
+export const MAX_RUNNING_HASHES = Math.min(2, Math.max(1, availableParallelism() - 1));
+/** Hashes that may wait (some eight seconds' worth); beyond it a login is refused instead of queueing for ever. */
+export const MAX_WAITING_HASHES = 32 * MAX_RUNNING_HASHES;
 
 export interface PasswordHasher {
   /** @throws RangeError for a password the policy should have refused; service_unavailable when overloaded. */

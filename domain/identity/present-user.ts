@@ -1,7 +1,9 @@
-import type { UserView } from '../../contracts/auth.ts';
+import type { TokensView, UserView } from '../../contracts/auth.ts';
 import type { Principal } from '../../contracts/principal.ts';
-import type { LiveSession } from '../../db/sessions.ts';
+import type { SessionView } from '../../contracts/users.ts';
+import type { LiveSession, OpenSessionRow } from '../../db/sessions.ts';
 import type { UserRow } from '../../db/users.ts';
+import type { IssuedTokens } from './tokens.ts';
 
 /** A user as the house API shows it: never the hash. */
 export const presentUser = (user: UserRow): UserView => ({
@@ -18,6 +20,27 @@ export const presentUser = (user: UserRow): UserView => ({
   updatedAt: user.updatedAt.toISOString(),
 });
 
+/** What a login, a refresh and a registration answer. */
+export const presentTokens = (tokens: IssuedTokens): TokensView => ({
+  accessToken: tokens.accessToken,
+  refreshToken: tokens.refreshToken,
+  tokenType: 'Bearer',
+  expiresIn: tokens.expiresIn,
+  user: presentUser(tokens.user),
+});
+
+/** A session as its owner sees it. */
+export const presentSession = (session: OpenSessionRow & { isCurrent: boolean }): SessionView => ({
+  id: session.id,
+  family: session.family,
+  address: session.address,
+  userAgent: session.userAgent,
+  isCurrent: session.isCurrent,
+  createdAt: session.createdAt.toISOString(),
+  refreshedAt: session.refreshedAt.toISOString(),
+  expiresAt: session.expiresAt.toISOString(),
+});
+
 /** The principal of a live session: its role is what the row says now, whatever the token said. */
 export const principalOf = (session: LiveSession): Principal => ({
   kind: 'user',
@@ -25,4 +48,5 @@ export const principalOf = (session: LiveSession): Principal => ({
   name: session.username,
   roles: [session.role],
   sessionId: session.sessionId,
+  ...(session.mustChangePassword && { mustChangePassword: true }),
 });

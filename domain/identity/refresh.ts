@@ -18,17 +18,20 @@ import {
 import { findLiveSession, type LiveSession } from '../../db/sessions.ts';
 import { findUser } from '../../db/users.ts';
 import { transact, type Unit } from '../transact.ts';
+import { assertNotBanned, failTokenGuess, type Tried } from './attempts.ts';
 import { type IdentityDeps, REFRESH_GRACE_MS, REFRESH_TOKEN_TTL_MS } from './deps.ts';
-import type { RequestOrigin } from './login.ts';
 import { deriveRefreshToken, hashToken, isTokenOf } from './opaque-tokens.ts';
+import type { RequestOrigin } from './open-session.ts';
 import { principalOf } from './present-user.ts';
 import { endSession } from './sessions.ts';
 import { type IssuedTokens, issueTokens, type TokenStyle } from './tokens.ts';
 
 /**
- * Trade a refresh token for new tokens.
+ * Trade a refresh token for new tokens, in the style of the family whose client logged in.
  * @throws invalid_refresh_token when it is unknown, expired, used before (which ends its session), or its session
  * has ended
+ * @throws address_banned; rate_limited for tokens nobody was ever given, which count like wrong passwords for the
+ * address they come from (each with Retry-After). Who holds a real one is not held back by others' guesses.
  */
 export async function refresh(
   deps: IdentityDeps,
@@ -36,17 +39,29 @@ export async function refresh(
   token: string,
   style: TokenStyle = {},
 ): Promise<IssuedTokens> {
-  if (!isTokenOf('refresh', token)) throw problem('invalid_refresh_token');
+  await assertNotBanned(deps, origin, refreshing);
+  if (!(await isKnown(deps, token))) {
+    throw await failTokenGuess(deps, origin, refreshing, 'invalid_refresh_token');
+  }
   // A refusal is a value here: what a reuse revokes must commit before anything is thrown.
   const issued = await transact(deps, async (unit) => {
     const rotated = (await rotate(deps, unit, token)) ?? (await repeat(deps, unit, origin, token));
     if (!rotated) return undefined;
     const user = await findUser(unit.trx, rotated.session.userId);
-    return user && issueTokens(deps, { ...rotated, sessionId: rotated.session.sessionId, user }, style);
+    if (!user) return undefined;
+    const { sessionId, family } = rotated.session;
+    const facts = { user, sessionId, refreshToken: rotated.refreshToken };
+    return issueTokens(deps, facts, { family, ...style });
   });
   if (!issued) throw problem('invalid_refresh_token');
   return issued;
 }
+
+const refreshing: Tried = { action: 'auth.refresh', subject: null, user: undefined };
+
+/** Was it ever given out? Those of sessions that ended long ago are forgotten. */
+const isKnown = async (deps: IdentityDeps, token: string): Promise<boolean> =>
+  isTokenOf('refresh', token) && (await findRefreshToken(deps.db, hashToken(token))) !== undefined;
 
 interface Rotation {
   session: LiveSession;

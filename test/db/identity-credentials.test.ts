@@ -6,6 +6,7 @@ import type { CredentialSource } from '../../api/context.ts';
 import { createEnrolment, enrolAgent } from '../../domain/agents/enrol.ts';
 import { TOKEN_AUDIENCE, TOKEN_ISSUER } from '../../domain/identity/access-tokens.ts';
 import { identify } from '../../domain/identity/identify.ts';
+import { deriveKey } from '../../domain/identity/key-classes.ts';
 import { login } from '../../domain/identity/login.ts';
 import type { IssuedTokens } from '../../domain/identity/tokens.ts';
 import {
@@ -35,7 +36,8 @@ const refused = (token: string, deps = stack.deps) =>
   expect(identify(deps, token)).rejects.toMatchObject({ code: 'invalid_token' });
 
 const claimsOf = (token: string) => jwt.decode(token) as jwt.JwtPayload;
-const sign = (claims: object, options: jwt.SignOptions = {}, key = testKey) =>
+const accessKey = deriveKey(testKey, 'access_token').export();
+const sign = (claims: object, options: jwt.SignOptions = {}, key: string | Buffer = accessKey) =>
   jwt.sign(claims, key, { algorithm: 'HS256', ...options });
 
 describe('access tokens', () => {
@@ -100,6 +102,9 @@ describe('access tokens', () => {
     await refused(jwt.sign(claims, '', { algorithm: 'none' }));
     await refused(sign(claims, { algorithm: 'HS512' }));
     await refused(sign(claims, {}, 'z'.repeat(32)));
+    await refused(sign(claims, {}, testKey));
+    await refused(sign(claims, {}, deriveKey(testKey, 'refresh_token').export()));
+    expect((await identify(stack.deps, sign(claims))).id).toBe(tokens.user.id);
     await refused(`${tokens.accessToken}x`);
   });
 });
@@ -135,7 +140,7 @@ describe('the shared agent token', () => {
     await refused(agentJwt({ exp: now - 60 }));
     await refused(agentJwt({}));
     await refused(agentJwt({ exp: now + 60 }, 'another-agent-token-9876543210'));
-    const without = { ...stack.deps, identity: { ...stack.deps.identity, agentToken: null } };
+    const without = { ...stack.deps, identity: { ...stack.deps.identity, agentToken: () => null } };
     await refused(agentJwt({ exp: now + 60 }), without);
     await refused(sharedAgentToken, without);
   });
@@ -147,6 +152,7 @@ describe('where a credential may stand', () => {
     query: new URLSearchParams(given.search),
     family: 'house',
     address: '192.0.2.1',
+    channel: 'request',
     ...given,
   });
   const ask = (given: Parameters<typeof source>[0]) => createAuthenticate(stack.deps)(source(given));
@@ -155,12 +161,12 @@ describe('where a credential may stand', () => {
   it.each([
     ['a Bearer header', { headers: { authorization: `bearer  ${sharedAgentToken}` } }],
     ['X-API-Key', { headers: { 'x-api-key': sharedAgentToken } }],
-    ['the query of a socket', { headers: { upgrade: 'websocket' }, search }],
+    ['the query of a socket', { channel: 'socket', search } as const],
     [
       'the query of a socket (api_token)',
-      { headers: { upgrade: 'WebSocket' }, search: `api_token=${sharedAgentToken}` },
+      { channel: 'socket', search: `api_token=${sharedAgentToken}` } as const,
     ],
-    ['the query of an event stream', { headers: { accept: 'text/event-stream' }, search }],
+    ['the query of an event stream', { channel: 'stream', search } as const],
     ['any query of ananta', { family: 'ananta', search } as const],
   ])('takes it from %s', async (_where, given) => {
     expect((await ask(given))?.kind).toBe('system');

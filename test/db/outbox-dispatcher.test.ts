@@ -26,12 +26,18 @@ beforeEach(async () => {
   road = await createRoad(temporalAddress());
   temporal = createTemporalClient({ address: road.address, namespace: TEMPORAL_NAMESPACE, log: silent });
   started = [];
+  const store = createOutboxStore(db);
   dispatcher = createOutboxDispatcher({
-    outbox: createOutboxStore(db),
+    outbox: {
+      ...store,
+      removeStart(id, facts) {
+        started.push(facts);
+        return store.removeStart(id, facts);
+      },
+    },
     temporal,
     taskQueue: uniqueTaskQueue(),
     log: silent,
-    onTaskStarted: async (facts) => void started.push(facts),
   });
   await until('Temporal is ready', async () => temporal.ready());
 });
@@ -96,6 +102,17 @@ describe('delivery right after the commit', () => {
     const again = await insert(startRow(taskId), signalRow(taskId, 1));
     expect(await dispatcher.deliver(again)).toBe(2); // already started is success
     expect(await heardSteps(taskId)).toEqual([1]);
+  });
+
+  it('has its time before the drainer takes the row, and gives up what it could not deliver', async () => {
+    const [fresh, unheard] = [randomUUID(), randomUUID()];
+    const young = { minAgeMs: 60_000 };
+    const rows = await insert(startRow(fresh), signalRow(unheard, 1));
+    expect(await dispatcher.drain(undefined, young)).toBe(0);
+    expect(await dispatcher.deliver(rows.filter((row) => row.kind === 'signal'))).toBe(0);
+    expect(await dispatcher.drain(undefined, young)).toBe(1); // the signal, to nobody
+    expect(await countRows()).toBe(1);
+    expect(await dispatcher.drain()).toBe(1);
   });
 
   it('leaves a row whose workflow has an older one waiting', async () => {

@@ -5,6 +5,8 @@
 import { randomUUID } from 'node:crypto';
 import { createAuthenticate } from '../../api/authenticate.ts';
 import { createHub, type Hub } from '../../api/events/hub.ts';
+import { createSessionWatch } from '../../api/events/session-watch.ts';
+import { createOpenStreams } from '../../api/open-streams.ts';
 import { commandRoutes } from '../../api/routes/v1/commands.ts';
 import { eventRoutes, eventUpgradeRoute } from '../../api/routes/v1/events.ts';
 import { taskRoutes } from '../../api/routes/v1/tasks.ts';
@@ -18,6 +20,7 @@ import type { EventRow } from '../../db/events.ts';
 import { claimQueued } from '../../domain/commands/claim.ts';
 import { type Ack, type LedgerFrame, recordReports } from '../../domain/commands/record.ts';
 import type { IdentityDeps } from '../../domain/identity/deps.ts';
+import { recheckPrincipals } from '../../domain/identity/live-principals.ts';
 import { login } from '../../domain/identity/login.ts';
 import { can } from '../../domain/policy.ts';
 import { proposeStep } from '../../domain/tasks/engine.ts';
@@ -103,9 +106,19 @@ export async function startHouse(): Promise<House> {
     return { kind, id: name, name, roles: [role], sessionId: null };
   };
   const routeDeps = { ...deps, hub };
+  const sessions = createSessionWatch({
+    hub,
+    log: deps.log,
+    recheck: (principals) => recheckPrincipals(deps, principals),
+  });
+  const streams = createOpenStreams();
   const server = await startTestServer({
+    sessions,
+    streams,
     routes: [...taskRoutes(routeDeps), ...commandRoutes(routeDeps), ...eventRoutes(routeDeps)],
-    upgrades: [eventUpgradeRoute({ ...routeDeps, authenticate, shutdown: stopping.signal })],
+    upgrades: [
+      eventUpgradeRoute({ ...routeDeps, authenticate, sessions, streams, shutdown: stopping.signal }),
+    ],
     authenticate,
     can,
   });

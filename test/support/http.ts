@@ -1,10 +1,10 @@
 import { type AppDeps, createApp } from '../../api/app.ts';
 import type { Log, LogFact } from '../../api/context.ts';
-import { listen } from '../../api/listen.ts';
+import { type ListenLimits, listen } from '../../api/listen.ts';
 import { createMetrics } from '../../api/metrics.ts';
 import type { MountedRoute } from '../../api/mount.ts';
 import type { Checks } from '../../api/readiness.ts';
-import { createUpgradeRouter, type UpgradeRoute } from '../../api/upgrade.ts';
+import { createUpgradeRouter, type RefusedUpgrade, type UpgradeRoute } from '../../api/upgrade.ts';
 import { problem } from '../../contracts/errors.ts';
 import type { Profile } from '../../contracts/families/family.ts';
 import type { Principal, Resource, Verb } from '../../contracts/principal.ts';
@@ -30,6 +30,13 @@ export interface TestServerOptions {
   checks?: Checks;
   can?: AppDeps['can'];
   authenticate?: AppDeps['authenticate'];
+  sessions?: AppDeps['sessions'];
+  streams?: AppDeps['streams'];
+  countShared?: AppDeps['countShared'];
+  /** Origins of pages that may open sockets. */
+  origins?: readonly string[];
+  onRefused?: (refused: RefusedUpgrade) => void;
+  limits?: Partial<ListenLimits>;
   options?: Partial<AppDeps['options']>;
 }
 
@@ -58,17 +65,22 @@ export async function startTestServer(given: TestServerOptions = {}): Promise<Te
     shutdown: stopping.signal,
     authenticate: given.authenticate ?? authenticateByName,
     can: given.can ?? (() => true),
+    sessions: given.sessions,
+    streams: given.streams,
+    countShared: given.countShared,
     options,
   });
   const upgrade = createUpgradeRouter({
     routes: given.upgrades ?? [],
+    origins: given.origins ?? [],
+    ...(given.onRefused && { onRefused: given.onRefused }),
     trustProxyHops: options.trustProxyHops,
     shutdown: stopping.signal,
     log,
   });
   const profiles = ['steel', 'dex', 'ananta'] as const;
   const listeners = profiles.map((profile) => ({ host: '127.0.0.1', port: 0, profile }));
-  const listening = await listen({ app, upgrade, log }, listeners);
+  const listening = await listen({ app, upgrade, log, limits: given.limits }, listeners);
 
   function url(profile: Profile = 'steel'): string {
     const address = listening.addresses.find((each) => each.profile === profile);

@@ -1,4 +1,5 @@
 /** Deps of the identity functions on a database of their own, with what they announced. */
+import { parseConfig } from '../../config.ts';
 import type { Principal, Role } from '../../contracts/principal.ts';
 import { createDatabase, type Db } from '../../db/database.ts';
 import type { EventRow } from '../../db/events.ts';
@@ -6,6 +7,8 @@ import type { Actor } from '../../domain/deps.ts';
 import { ensureAdmin } from '../../domain/identity/admin.ts';
 import type { IdentityDeps, IdentitySettings } from '../../domain/identity/deps.ts';
 import { createPasswordHasher } from '../../domain/identity/passwords.ts';
+import { createSecretBox } from '../../domain/secret-box.ts';
+import { createRunningConfig, type RunningConfig } from '../../running-config.ts';
 import { createTestDatabase } from './database.ts';
 
 /** The lowest cost bcrypt knows: some milliseconds instead of a quarter of a second. */
@@ -13,11 +16,15 @@ const TEST_HASH_COST = 4;
 
 export const adminPassword = 'Correct-Horse-7';
 export const testKey = 'k'.repeat(32);
+/** A Fernet key: 32 bytes in padded URL-safe base64. */
+export const testFernetKey = `${Buffer.alloc(32, 'f').toString('base64url')}=`;
 export const sharedAgentToken = 'shared-agent-token-0123456789';
 
 export interface IdentityStack {
   deps: IdentityDeps;
   db: Db;
+  /** The configuration with the stored settings over it. */
+  running: RunningConfig;
   /** Events announced after commits, oldest first. */
   events: EventRow[];
   close(): Promise<void>;
@@ -34,10 +41,20 @@ export async function startIdentity(
     applicationName: 'test-identity',
   });
   const events: EventRow[] = [];
+  const secrets = createSecretBox([testFernetKey]);
   const silent = () => undefined;
+  const log = { debug: silent, info: silent, warn: silent, error: silent };
+  const env = {
+    DATABASE_URL: database.url,
+    TEMPORAL_ADDRESS: '127.0.0.1:1',
+    SECRET_KEY: testKey,
+    SETTINGS_ENCRYPTION_KEY: testFernetKey,
+    AGENT_TOKEN: sharedAgentToken,
+  };
+  const running = createRunningConfig(parseConfig(env, { role: 'api' }), { db, secrets, log });
   const deps: IdentityDeps = {
     db,
-    log: { debug: silent, info: silent, warn: silent, error: silent },
+    log,
     announce: {
       events: (rows) => void events.push(...rows),
       agents: silent,
@@ -46,22 +63,29 @@ export async function startIdentity(
     },
     limits: { defaultTimeoutMs: 30_000, maxTimeoutMs: 300_000, outputCapBytes: 1024 },
     passwords: createPasswordHasher({ cost: TEST_HASH_COST }),
+    secrets,
+    settings: running.port,
     identity: {
       secretKeys: [testKey],
-      accessTokenTtlMs: 15 * 60 * 1000,
-      agentToken: sharedAgentToken,
+      accessTokenTtlMs: null,
+      agentToken: running.agentToken,
+      configuredAgentToken: sharedAgentToken,
+      registration: 'open',
       agentTokenAdmin: false,
       ...options.settings,
     },
   };
+  await running.refresh();
   if (options.withAdmin !== false) {
     await ensureAdmin(deps, { username: 'admin', email: 'admin@example.org', password: adminPassword });
   }
   return {
     deps,
     db,
+    running,
     events,
     async close() {
+      await running.close();
       await db.destroy();
       await database.drop();
     },

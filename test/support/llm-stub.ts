@@ -1,10 +1,11 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { z } from 'zod';
+import { type StreamScript, writeStream } from './llm-stream.ts';
 
 /**
- * A server on a real socket that speaks the non-streaming Messages protocol from a script.
- * Each request takes the next scripted answer; a request with nothing scripted gets a 500 that says so.
+ * A server on a real socket that speaks the Messages protocol from a script; streaming where the answer is a `stream`
+ * (see llm-stream.ts). Each request takes the next scripted answer; a request with nothing scripted gets a 500 that says so.
  */
 
 export type StubAnswer =
@@ -34,7 +35,9 @@ export type StubAnswer =
   | { type: 'max-tokens' }
   | { type: 'status'; status: number; errorType?: string; message?: string }
   /** Drops the connection before it answers. */
-  | { type: 'reset' };
+  | { type: 'reset' }
+  /** Only to a request that asks for a stream, as every other successful answer only to one that does not. */
+  | ({ type: 'stream' } & StreamScript);
 
 export interface StubTokens {
   input: number;
@@ -47,20 +50,25 @@ const requestBodySchema = z.object({
   model: z.string().min(1),
   max_tokens: z.number().int().positive(),
   system: z.string().min(1),
+  temperature: z.number().min(0).max(1).optional(),
   messages: z.array(z.object({ role: z.enum(['user', 'assistant']), content: z.string().min(1) })).min(1),
-  tools: z.array(
-    z.object({
-      name: z.string().regex(/^[a-zA-Z0-9_-]{1,64}$/),
-      description: z.string(),
-      input_schema: z.looseObject({ type: z.literal('object') }),
-    }),
-  ),
-  tool_choice: z.object({
-    type: z.enum(['auto', 'any', 'tool', 'none']),
-    name: z.string().optional(),
-    disable_parallel_tool_use: z.boolean().optional(),
-  }),
-  stream: z.literal(false).optional(),
+  tools: z
+    .array(
+      z.object({
+        name: z.string().regex(/^[a-zA-Z0-9_-]{1,64}$/),
+        description: z.string(),
+        input_schema: z.looseObject({ type: z.literal('object') }),
+      }),
+    )
+    .optional(),
+  tool_choice: z
+    .object({
+      type: z.enum(['auto', 'any', 'tool', 'none']),
+      name: z.string().optional(),
+      disable_parallel_tool_use: z.boolean().optional(),
+    })
+    .optional(),
+  stream: z.boolean().optional(),
 });
 
 export type StubRequestBody = z.infer<typeof requestBodySchema>;
@@ -68,6 +76,8 @@ export type StubRequestBody = z.infer<typeof requestBodySchema>;
 export interface StubRequest {
   headers: Record<string, string | string[] | undefined>;
   body: StubRequestBody;
+  /** The client's: the same while it keeps its connection. */
+  port: number | undefined;
 }
 
 export interface LlmStub {
@@ -83,6 +93,8 @@ export interface LlmStub {
   drop(): void;
   /** Resolves when this many valid requests have arrived. */
   waitForRequests(count: number): Promise<void>;
+  /** Resolves when this many clients have gone before their answer was whole. */
+  waitForHangUps(count: number): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -101,7 +113,8 @@ export async function startLlmStub({
   const queue: StubScript[] = [...script];
   const requests: StubRequest[] = [];
   const violations: string[] = [];
-  const waiters: { count: number; resolve: () => void }[] = [];
+  const hangUps = createCounter();
+  const arrivals = createCounter();
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const text = await readBody(request);
@@ -112,12 +125,15 @@ export async function startLlmStub({
       violations.push(body);
       return sendError(response, 400, 'invalid_request_error', body);
     }
-    requests.push({ headers: request.headers, body });
-    for (const waiter of waiters) if (requests.length >= waiter.count) waiter.resolve();
+    requests.push({ headers: request.headers, body, port: request.socket.remotePort });
+    arrivals.add();
+    response.once('close', () => {
+      if (!response.writableFinished) hangUps.add();
+    });
     const next = queue.shift();
     if (next === undefined)
       return sendError(response, 500, 'api_error', 'the stub has no scripted answer left');
-    send(request, response, body, typeof next === 'function' ? next(body) : next);
+    await send(request, response, body, typeof next === 'function' ? next(body) : next);
   }
 
   const server = createServer((request, response) => {
@@ -135,15 +151,28 @@ export async function startLlmStub({
     violations,
     enqueue: (...answers) => void queue.push(...answers),
     drop: () => void queue.splice(0),
-    waitForRequests: (count) =>
-      new Promise((resolve) => {
-        if (requests.length >= count) resolve();
-        else waiters.push({ count, resolve });
-      }),
+    waitForRequests: arrivals.reach,
+    waitForHangUps: hangUps.reach,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
         server.closeAllConnections();
+      }),
+  };
+}
+
+function createCounter() {
+  const waiters: { count: number; resolve: () => void }[] = [];
+  let current = 0;
+  return {
+    add(): void {
+      current += 1;
+      for (const waiter of waiters) if (current >= waiter.count) waiter.resolve();
+    },
+    reach: (count: number): Promise<void> =>
+      new Promise((resolve) => {
+        if (current >= count) resolve();
+        else waiters.push({ count, resolve });
       }),
   };
 }
@@ -170,12 +199,16 @@ function readRequest(request: IncomingMessage, text: string): StubRequestBody | 
   }
 }
 
-function send(
+async function send(
   request: IncomingMessage,
   response: ServerResponse,
   body: StubRequestBody,
   answer: StubAnswer,
-): void {
+): Promise<void> {
+  if (answer.type === 'stream') {
+    if (body.stream !== true) throw new Error('a stream is scripted for a request that asks for none');
+    return writeStream(response, body.model, answer);
+  }
   const reply = (content: unknown[], stopReason: string, tokens: StubTokens = defaultTokens) =>
     sendJson(response, 200, {
       id: 'msg_stub',

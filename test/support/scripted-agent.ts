@@ -136,7 +136,9 @@ export async function connectScriptedAgent(options: ScriptedAgentOptions): Promi
   return agent;
 }
 
-export const startedFrame = (run: RunFrame): AgentFrame => ({
+type AgentFrameOf<Type extends AgentFrame['type']> = Extract<AgentFrame, { type: Type }>;
+
+export const startedFrame = (run: Pick<RunFrame, 'commandId' | 'digest'>): AgentFrameOf<'started'> => ({
   type: 'started',
   commandId: run.commandId,
   digest: run.digest,
@@ -149,7 +151,7 @@ export const outputFrame = (
   stream: 'stdout' | 'stderr',
   offset: number,
   bytes: Buffer | string,
-): AgentFrame => ({
+): AgentFrameOf<'output'> => ({
   type: 'output',
   commandId: run.commandId,
   stream,
@@ -166,8 +168,8 @@ export const summaryOf = (bytes: Buffer | string): StreamSummary => ({
 
 export const resultFrame = (
   run: Pick<RunFrame, 'commandId' | 'digest'>,
-  given: Partial<Extract<AgentFrame, { type: 'result' }>> = {},
-): AgentFrame => ({
+  given: Partial<AgentFrameOf<'result'>> = {},
+): AgentFrameOf<'result'> => ({
   type: 'result',
   commandId: run.commandId,
   digest: run.digest,

@@ -7,6 +7,7 @@ import type { ActRequest } from '../../contracts/commands.ts';
 import type { StepView, TaskView, TimelineItem } from '../../contracts/tasks.ts';
 import { taskWorkflowId } from '../../contracts/workflow-io.ts';
 import { insertUser, type UserRole } from '../../db/users.ts';
+import { canonicalName } from '../../domain/identity/canonical-name.ts';
 import { createPasswordHasher } from '../../domain/identity/passwords.ts';
 import type { Reply, RequestOptions, System } from './system.ts';
 
@@ -119,7 +120,9 @@ export function deskOf(system: System): Desk {
       await insertUser(system.api.parts.db, {
         id: newId(),
         username,
+        canonicalName: canonicalName(username),
         email: null,
+        canonicalEmail: null,
         role,
         passwordHash: await passwords.hash(USER_PASSWORD),
         mustChangePassword: false,

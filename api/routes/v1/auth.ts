@@ -1,25 +1,17 @@
-import {
-  loginRoute,
-  logoutRoute,
-  meRoute,
-  noStore,
-  refreshRoute,
-  type TokensView,
-} from '../../../contracts/auth.ts';
+import { loginRoute, logoutRoute, meRoute, noStore, refreshRoute } from '../../../contracts/auth.ts';
 import type { IdentityDeps } from '../../../domain/identity/deps.ts';
 import { login } from '../../../domain/identity/login.ts';
-import { presentUser } from '../../../domain/identity/present-user.ts';
+import { presentTokens, presentUser } from '../../../domain/identity/present-user.ts';
 import { refresh } from '../../../domain/identity/refresh.ts';
 import { getOwnUser, logout } from '../../../domain/identity/sessions.ts';
-import type { IssuedTokens } from '../../../domain/identity/tokens.ts';
 import { type MountedRoute, mount } from '../../mount.ts';
 
 /** `/v1/auth`: opening, prolonging and ending sessions. */
 export function authRoutes(deps: IdentityDeps): MountedRoute[] {
   return [
     mount(loginRoute, async (request) => {
-      const { username, password } = request.body;
-      const tokens = await login(deps, request, { login: username, password, family: 'house' });
+      const { username, password, mfaToken } = request.body;
+      const tokens = await login(deps, request, { login: username, password, mfaToken, family: 'house' });
       return { status: 200, headers: noStore, body: presentTokens(tokens) };
     }),
     mount(refreshRoute, async (request) => {
@@ -33,11 +25,3 @@ export function authRoutes(deps: IdentityDeps): MountedRoute[] {
     mount(meRoute, async (request) => ({ status: 200, body: presentUser(await getOwnUser(deps, request)) })),
   ];
 }
-
-const presentTokens = (tokens: IssuedTokens): TokensView => ({
-  accessToken: tokens.accessToken,
-  refreshToken: tokens.refreshToken,
-  tokenType: 'Bearer',
-  expiresIn: tokens.expiresIn,
-  user: presentUser(tokens.user),
-});

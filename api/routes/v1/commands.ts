@@ -15,6 +15,7 @@ import {
   isBatchFinished,
   listCommandViews,
   readOutputRange,
+  viewFinishedBatch,
 } from '../../../domain/commands/read.ts';
 import { runCommands } from '../../../domain/commands/run.ts';
 import type { DomainDeps } from '../../../domain/deps.ts';
@@ -22,7 +23,6 @@ import { requestKeyOf } from '../../../domain/idempotency.ts';
 import { watchBatches } from '../../events/batches.ts';
 import type { Hub } from '../../events/hub.ts';
 import { feedOutput, openOutputPosition } from '../../events/output-feed.ts';
-import { createSessionWatch } from '../../events/session-watch.ts';
 import { type MountedRoute, mount } from '../../mount.ts';
 
 export type CommandRouteDeps = DomainDeps & { hub: Hub };
@@ -56,7 +56,7 @@ function batchRoutes(deps: CommandRouteDeps): MountedRoute[] {
       // Listens before anything can finish, so that a batch of our own needs no first look.
       const batches = watchBatches(deps.hub);
       try {
-        const { batchId, created } = await runCommands(deps, request, body, request.idempotencyKey);
+        const { batchId, act, created } = await runCommands(deps, request, body, request.idempotencyKey);
         const isFinished =
           waitMs === 0 ||
           (await batches.wait(batchId, {
@@ -67,7 +67,12 @@ function batchRoutes(deps: CommandRouteDeps): MountedRoute[] {
           }));
         const status = isFinished ? (created ? 201 : 200) : 202;
         const headers = { Location: `/v1/batches/${batchId}` };
-        return { status, headers, body: await getBatch(deps, request, batchId) };
+        const rows = batches.rowsOf(batchId);
+        const view =
+          rows === undefined || act === undefined
+            ? await getBatch(deps, request, batchId)
+            : viewFinishedBatch(request, rows, act);
+        return { status, headers, body: view };
       } finally {
         batches.stop();
       }
@@ -85,7 +90,6 @@ function batchRoutes(deps: CommandRouteDeps): MountedRoute[] {
 }
 
 function outputRoutes(deps: CommandRouteDeps): MountedRoute[] {
-  const sessions = createSessionWatch(deps);
   return [
     mount(readOutputRoute, async (request) => {
       const { commandId, stream } = request.params;
@@ -110,14 +114,7 @@ function outputRoutes(deps: CommandRouteDeps): MountedRoute[] {
       const position = await openOutputPosition(deps, request, commandId, cursor);
       return {
         status: 200,
-        stream: async (stream) => {
-          const viewer = sessions.watch(request.principal, () => stream.close());
-          try {
-            await feedOutput(deps, { actor: request, viewer, commandId, position }, stream);
-          } finally {
-            viewer.stop();
-          }
-        },
+        stream: (stream, viewer) => feedOutput(deps, { actor: request, viewer, commandId, position }, stream),
       };
     }),
   ];

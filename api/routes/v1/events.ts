@@ -1,39 +1,28 @@
-import { isProblem, problem } from '../../../contracts/errors.ts';
+import { problem } from '../../../contracts/errors.ts';
 import { type EventQuery, eventQuerySchema, streamEventsRoute } from '../../../contracts/event-routes.ts';
-import type { Principal } from '../../../contracts/principal.ts';
 import type { EventStream } from '../../../contracts/route.ts';
 import type { Actor, DomainDeps } from '../../../domain/deps.ts';
 import { openEventFilter, openPosition } from '../../../domain/events/read.ts';
 import { can } from '../../../domain/policy.ts';
-import type { Authenticate } from '../../context.ts';
-import { createEventSocket } from '../../events/event-socket.ts';
+import { createEventSocket, MAX_CLIENT_FRAME_BYTES } from '../../events/event-socket.ts';
 import { type EventSink, feedEvents, type Subscription } from '../../events/feed.ts';
 import type { Hub } from '../../events/hub.ts';
-import { createSessionWatch } from '../../events/session-watch.ts';
 import { type MountedRoute, mount } from '../../mount.ts';
-import type { OpenStreams } from '../../open-streams.ts';
 import { parameterLists } from '../../parse-request.ts';
-import type { Upgrade, UpgradeRoute } from '../../upgrade.ts';
+import type { UpgradeRoute } from '../../upgrade.ts';
+import { acceptUserSocket, identifyUpgrade, type UserSocketDeps } from '../../user-sockets.ts';
 import { toValidationIssues } from '../../validation-issues.ts';
 
 export type EventRouteDeps = DomainDeps & { hub: Hub };
 
 /** `GET /v1/events` as server-sent events. */
 export function eventRoutes(deps: EventRouteDeps): MountedRoute[] {
-  const sessions = createSessionWatch(deps);
   return [
     mount(streamEventsRoute, async (request) => {
       const opened = await openSubscription(deps, request, request.query, request.lastEventId);
       return {
         status: 200,
-        stream: async (stream) => {
-          const viewer = sessions.watch(request.principal, () => stream.close());
-          try {
-            await feedEvents(deps, { viewer, ...opened }, sinkOf(stream));
-          } finally {
-            viewer.stop();
-          }
-        },
+        stream: (stream, viewer) => feedEvents(deps, { viewer, ...opened }, sinkOf(stream)),
       };
     }),
   ];
@@ -47,24 +36,21 @@ const sinkOf = (stream: EventStream): EventSink => ({
   closed: stream.closed,
 });
 
-export type EventUpgradeDeps = EventRouteDeps & {
-  authenticate: Authenticate;
-  shutdown: AbortSignal;
-  /** Bounds the sockets of one principal; unbounded when absent. */
-  streams?: OpenStreams;
-};
+export type EventUpgradeDeps = EventRouteDeps & UserSocketDeps & { shutdown: AbortSignal };
+
+const right = { verb: 'list', resource: 'event' } as const;
 
 /** The WebSocket of the same path. */
 export function eventUpgradeRoute(deps: EventUpgradeDeps): UpgradeRoute {
-  const sessions = createSessionWatch(deps);
   return {
     path: '/v1/events',
+    maxFrameBytes: MAX_CLIENT_FRAME_BYTES,
     async handle(upgrade) {
-      const principal = await identify(deps, upgrade);
-      if (principal === null || !can(principal, 'list', 'event')) {
+      const principal = await identifyUpgrade(deps, upgrade);
+      if (principal === null || !can(principal, right.verb, right.resource)) {
         return upgrade.refuse('a token of a user who may list events is needed');
       }
-      const actor = { principal, address: upgrade.address, requestId: null };
+      const actor = { principal, address: upgrade.address, requestId: upgrade.requestId };
       const lastEventId = upgrade.request.headers['last-event-id'];
       const opened = await openSubscription(
         deps,
@@ -72,28 +58,15 @@ export function eventUpgradeRoute(deps: EventUpgradeDeps): UpgradeRoute {
         parseQuery(upgrade.query),
         typeof lastEventId === 'string' && lastEventId !== '' ? lastEventId : null,
       );
-      const leave = deps.streams?.enter(principal);
-      upgrade.request.socket.once('close', () => leave?.());
-      const socket = createEventSocket(await upgrade.accept(), deps.shutdown);
-      const viewer = sessions.watch(principal, () => socket.expel());
-      feedEvents(deps, { viewer, ...opened }, socket)
-        .catch((err: unknown) => {
-          deps.log.error({ event: 'event_socket_failed', path: upgrade.safePath, err });
-          socket.fail();
-        })
-        .finally(() => viewer.stop());
+      const onGone = (): void => socket.expel();
+      const { ws, viewer } = await acceptUserSocket(deps, upgrade, { principal, right, onGone });
+      const socket = createEventSocket(ws, deps.shutdown);
+      feedEvents(deps, { viewer, ...opened }, socket).catch((err: unknown) => {
+        deps.log.error({ event: 'event_socket_failed', path: upgrade.safePath, err });
+        socket.fail();
+      });
     },
   };
-}
-
-/** Null for nobody, and for a bad credential. */
-async function identify({ authenticate }: EventUpgradeDeps, upgrade: Upgrade): Promise<Principal | null> {
-  try {
-    return await authenticate({ ...upgrade, headers: upgrade.request.headers });
-  } catch (error) {
-    if (isProblem(error)) return null;
-    throw error;
-  }
 }
 
 /** @throws validation_failed */
