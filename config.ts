@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { generateFernetKey, generateKey, keepSecret } from './config/kept-secrets.ts';
+import { listOverridable } from './config/overrides.ts';
 import type { ListenerProfile } from './config/parsers.ts';
 import {
   type ConfigKey,
@@ -40,6 +41,8 @@ export interface Config extends Readonly<Omit<ParsedValues, Settled>> {
   readonly settingsEncryptionKeys: readonly string[];
   readonly version: string;
   readonly corsOrigins: readonly string[];
+  /** Texts of the variables that settings may override, by name; of secrets only that they are `set`. null: not set. */
+  readonly overridableTexts: Readonly<Record<string, string | null>>;
   /** Sentences to log once at the start; nothing that stops it. */
   readonly warnings: readonly string[];
 }
@@ -138,6 +141,7 @@ export function parseConfig<R extends Role>(env: Environment, profile: { role: R
     corsOrigins: complete.corsOrigins ?? [],
     version: complete.version ?? packageVersion(),
     temporalTls: complete.temporalTls || hasTemporalTls(complete),
+    overridableTexts: readOverridableTexts(env, production),
     warnings: findWarnings(env, complete, needs.listens),
   };
   return deepFreeze(config) as ConfigFor<R>;
@@ -151,8 +155,7 @@ function parseVariables(
 ): Partial<ParsedValues> {
   const values: Partial<Record<ConfigKey, unknown>> = {};
   for (const { key, variable } of listVariables()) {
-    const given = env[variable.name]?.trim();
-    const text = given === undefined || given === '' ? defaultFor(key, env, production) : given;
+    const text = textOf(key, env, production);
     if (text === null) {
       values[key] = null;
       continue;
@@ -165,6 +168,21 @@ function parseVariables(
     }
   }
   return values as Partial<ParsedValues>;
+}
+
+/** As given, else its default; an empty value counts as not set. */
+function textOf(key: ConfigKey, env: Environment, production: boolean): string | null {
+  const given = env[variables[key].name]?.trim();
+  return given === undefined || given === '' ? defaultFor(key, env, production) : given;
+}
+
+function readOverridableTexts(env: Environment, production: boolean): Record<string, string | null> {
+  return Object.fromEntries(
+    listOverridable().map(({ key, variable }) => {
+      const text = textOf(key, env, production);
+      return [variable.name, variable.secret === true && text !== null ? 'set' : text];
+    }),
+  );
 }
 
 function defaultFor(key: ConfigKey, env: Environment, production: boolean): string | null {

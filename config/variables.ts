@@ -268,7 +268,7 @@ export const variables = {
     example: '<at least 16 random characters>',
     secret: true,
     description:
-      'Shared token of the `system` principal, for agents and callbacks of existing installations.',
+      'Shared token of the `system` principal, for agents and callbacks of existing installations. Once it was rotated, the new token replaces this value until another one is set here.',
   }),
   agentTokenAdmin: withDefault({
     name: 'AGENT_TOKEN_ADMIN',
@@ -286,7 +286,7 @@ export const variables = {
     example: '<at least 32 random characters>',
     secret: true,
     description:
-      'Keys of access tokens: a comma list, of which the first signs and all verify. Without it, one is generated and kept in STEELTHREAD_HOME; in production it must be set.',
+      'Keys from which those of access and refresh tokens are derived, one for each use: a comma list, of which the first signs and all verify. Without it, one is generated and kept in STEELTHREAD_HOME; in production it must be set.',
   }),
   settingsEncryptionKeys: optional({
     name: 'SETTINGS_ENCRYPTION_KEY',
@@ -295,7 +295,7 @@ export const variables = {
     example: '<32 bytes in URL-safe base64>',
     secret: true,
     description:
-      'Fernet keys of encrypted settings: a comma list, of which the first encrypts and all decrypt. Without it, one is generated and kept in STEELTHREAD_HOME; in production it must be set.',
+      'Fernet keys of encrypted settings and second factors: a comma list, of which the first encrypts and all decrypt. Without it, one is generated and kept in STEELTHREAD_HOME; in production it must be set.',
   }),
   accessTokenTtlMs: optional({
     name: 'ACCESS_TOKEN_EXPIRE_MINUTES',
@@ -511,6 +511,23 @@ export const variables = {
     default: 'o-glm',
     example: 'o-glm',
     description: 'Name of this orchestrator in events and logs of the steel family.',
+  }),
+  devLogs: withDefault({
+    name: 'DEV_LOGS',
+    group: 'Service',
+    schema: parse.onOff,
+    default: 'off',
+    example: 'on',
+    description:
+      'Also write requests, replies and the stacks of errors, never bodies, to `orch-<ORCH_ID>.log` in DEV_LOGS_DIR. For development: each line is written before the next one runs.',
+  }),
+  devLogsDir: withDefault({
+    name: 'DEV_LOGS_DIR',
+    group: 'Service',
+    schema: parse.path,
+    default: '.devlogs',
+    example: '.devlogs',
+    description: 'Folder of DEV_LOGS, from where the process was started. Six files of 10 MiB at most.',
   }),
 } as const satisfies Record<string, Variable<unknown>>;
 

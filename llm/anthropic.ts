@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import Anthropic from '@anthropic-ai/sdk';
+import type Anthropic from '@anthropic-ai/sdk';
+import { createAnthropicClient } from './anthropic-client.ts';
 import { mapAnthropicError } from './anthropic-errors.ts';
 import { LlmError, type LlmPort, type ProposeAnswer, type ProposeRequest, type Usage } from './port.ts';
 import { defaultPrices, type ModelPrice, priceUsage } from './prices.ts';
-import { buildUserMessage, systemPrompt } from './prompt.ts';
+import { buildUserMessage, systemPrompt, withInstructions } from './prompt.ts';
 import { proposalTools, proposeCommandInput, taskDoneInput } from './tools.ts';
 
 /** Time one call may take from first byte sent to last byte read, in milliseconds. */
@@ -24,6 +25,10 @@ export interface AnthropicPortOptions {
   timeoutMs?: number;
   /** Default 8,192. */
   maxTokens?: number;
+  /** 0 to 1. Not sent unless given: some models refuse it. */
+  temperature?: number;
+  /** What the installation's administrators want every proposal to heed; stands behind the standing rules. */
+  instructions?: string;
   /**
    * `auto` (default): the model is told to call a tool, and an answer without a call is a bad answer.
    * `any`: the provider forces a call; models that always think refuse such requests.
@@ -47,28 +52,21 @@ export function createAnthropicPort(options: AnthropicPortOptions): LlmPort {
     prices = defaultPrices,
   } = options;
   const toolChoice = options.toolChoice ?? 'auto';
-  const client = new Anthropic({
-    apiKey: options.apiKey,
-    // Every value the SDK would otherwise look up in the environment is given: configuration has one reader.
-    authToken: null,
-    webhookKey: null,
-    baseURL: options.baseUrl ?? 'https://api.anthropic.com',
-    logLevel: 'off',
-    maxRetries: 0,
-    timeout: timeoutMs,
-  });
+  const baseUrl = options.baseUrl ?? 'https://api.anthropic.com';
+  const client = createAnthropicClient({ apiKey: options.apiKey, baseUrl }, timeoutMs);
 
   async function propose(
     request: ProposeRequest,
     { signal }: { signal: AbortSignal },
   ): Promise<ProposeAnswer> {
     signal.throwIfAborted();
-    const message = await withDeadline(signal, timeoutMs, (callSignal) =>
+    const message = await withDeadline(signal, { timeoutMs, apiKey: options.apiKey }, (callSignal) =>
       client.messages.create(
         {
           model,
           max_tokens: maxTokens,
-          system: systemPrompt,
+          system: options.instructions === undefined ? systemPrompt : withInstructions(options.instructions),
+          ...(options.temperature !== undefined && { temperature: options.temperature }),
           tools: proposalTools,
           tool_choice: { type: toolChoice, disable_parallel_tool_use: true },
           messages: [
@@ -132,7 +130,7 @@ export function createAnthropicPort(options: AnthropicPortOptions): LlmPort {
  */
 async function withDeadline<Result>(
   signal: AbortSignal,
-  timeoutMs: number,
+  { timeoutMs, apiKey }: { timeoutMs: number; apiKey: string },
   call: (signal: AbortSignal) => Promise<Result>,
 ): Promise<Result> {
   const deadline = new AbortController();
@@ -144,7 +142,7 @@ async function withDeadline<Result>(
     if (deadline.signal.aborted) {
       throw new LlmError('llm_timeout', `the model did not answer within ${timeoutMs} ms`, { cause: error });
     }
-    throw mapAnthropicError(error, timeoutMs);
+    throw mapAnthropicError(error, timeoutMs, apiKey);
   } finally {
     clearTimeout(timer);
   }

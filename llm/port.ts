@@ -2,6 +2,7 @@
  * The language model as the rest of the system sees it: one question (what next?) and one answer.
  *
  * Adapters: `anthropic.ts` (Claude) and `mock/` (a labelled, rule-based planner). `with-budget.ts` wraps either.
+ * Conversations have a port of their own, `chat-port.ts`.
  * An answer has no effect by itself: it becomes a proposal that a person or a policy decides.
  */
 
@@ -94,12 +95,13 @@ export interface LlmPort {
 
 /** Whom a call is counted for. */
 export interface BudgetScope {
-  taskId: string;
+  /** null: it serves no task. */
+  taskId: string | null;
   principalId: string;
 }
 
-/** How a counted call ended: `ok` or the code of its error. */
-export type CallOutcome = 'ok' | LlmErrorCode;
+/** How a counted call ended: `ok`, `aborted` (whoever asked has left), or the code of its error. */
+export type CallOutcome = 'ok' | 'aborted' | LlmErrorCode;
 
 /** Keeps the sums. Implemented outside of this folder (it needs the database). */
 export interface Budget {
@@ -121,6 +123,8 @@ export const llmErrorRetryable = {
   llm_budget_exceeded: false,
 } as const;
 
+export type BudgetName = 'task' | 'user' | 'day';
+
 export type LlmErrorCode = keyof typeof llmErrorRetryable;
 
 export interface LlmErrorDetails {
@@ -128,6 +132,8 @@ export interface LlmErrorDetails {
   retryAfterMs?: number;
   /** Known when the provider answered and charged, but the answer was of no use. */
   usage?: Usage;
+  /** Of `llm_budget_exceeded`: which budget. */
+  budget?: BudgetName;
   cause?: unknown;
 }
 
@@ -137,6 +143,7 @@ export class LlmError extends Error {
   readonly retryable: boolean;
   readonly retryAfterMs: number | undefined;
   readonly usage: Usage | undefined;
+  readonly budget: BudgetName | undefined;
 
   constructor(code: LlmErrorCode, message: string, details: LlmErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
@@ -145,5 +152,6 @@ export class LlmError extends Error {
     this.retryable = llmErrorRetryable[code];
     this.retryAfterMs = details.retryAfterMs;
     this.usage = details.usage;
+    this.budget = details.budget;
   }
 }

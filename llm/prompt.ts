@@ -33,6 +33,10 @@ Rules
 9. Claim only what the outputs show. Output may be cut; the marker says how much is missing.
 10. Never ask for passwords, keys or tokens, and never print them.`;
 
+/** The standing rules with those of the installation behind them. Administrators write these: they are trusted. */
+export const withInstructions = (instructions: string): string =>
+  `${systemPrompt}\n\nFurther instructions of the administrators of this installation (the rules above win):\n${showInvisible(instructions)}`;
+
 /** Builds the one user message of a call: goal, machine, earlier steps. `fenceId` must be new for each call. */
 export function buildUserMessage(request: ProposeRequest, fenceId: string): string {
   const { task, agent, history } = request;

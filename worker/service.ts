@@ -9,7 +9,9 @@ import { createNotifier } from '../db/notify.ts';
 import { createOutboxStore } from '../db/outbox-store.ts';
 import { createAnnouncer } from '../domain/announcer.ts';
 import type { DomainDeps, Log } from '../domain/deps.ts';
-import { setTaskNamespace } from '../domain/tasks/lost.ts';
+import { createSecretBox } from '../domain/secret-box.ts';
+import { createAttendance } from '../domain/tasks/attendance.ts';
+import { createRunningConfig } from '../running-config.ts';
 import { createTemporalClient } from '../temporal/connection.ts';
 import { createOutboxDispatcher } from '../temporal/dispatcher.ts';
 import { readTemporalOptions } from '../temporal/options.ts';
@@ -17,7 +19,10 @@ import { findWorkflowBundle } from './bundle.ts';
 import { startDuties } from './duties/index.ts';
 import { createLlm } from './llm.ts';
 import { createWorkerMetrics, serveMetrics } from './metrics.ts';
-import { startTemporalWorker, type TemporalWorker } from './temporal-worker.ts';
+import { ATTENDED_BATCHES, startTemporalWorker, type TemporalWorker } from './temporal-worker.ts';
+
+/** Rest between two announcements to other processes, milliseconds: what a worker under load adds to their latency. */
+const NOTIFY_GAP_MS = 10;
 
 export interface WorkerService {
   /** Resolves when the worker polls Temporal for the first time; never while Temporal is away. */
@@ -33,7 +38,14 @@ export function startWorkerService(config: ServiceConfig, log: Log): WorkerServi
     applicationName: 'steelthread-worker',
     statementTimeoutMs: config.databaseStatementTimeoutMs,
   });
-  const notifier = createNotifier(db, (error) => log.warn({ event: 'notify_failed', err: error }));
+  const notifier = createNotifier(db, (error) => log.warn({ event: 'notify_failed', err: error }), {
+    gapMs: NOTIFY_GAP_MS,
+    urgent: [channels.agents, channels.batches, channels.outbox],
+  });
+  const secrets = createSecretBox(config.settingsEncryptionKeys);
+  const running = createRunningConfig(config, { db, secrets, log });
+  const takeUpSettings = (): Promise<void> =>
+    running.refresh().catch((err: unknown) => log.warn({ event: 'settings_read_failed', err }));
   const temporalOptions = readTemporalOptions(config);
   const temporal = createTemporalClient({ ...temporalOptions, log });
   const dispatcher = createOutboxDispatcher({
@@ -41,28 +53,31 @@ export function startWorkerService(config: ServiceConfig, log: Log): WorkerServi
     temporal,
     taskQueue: config.temporalTaskQueue,
     log,
-    onTaskStarted: (started) => setTaskNamespace(domain, started),
   });
   const domain: DomainDeps = {
     db,
     log,
     announce: createAnnouncer({ notifier, dispatcher }),
-    limits: {
-      defaultTimeoutMs: config.defaultTimeoutMs,
-      maxTimeoutMs: config.maxTimeoutMs,
-      outputCapBytes: config.outputCapBytes,
-    },
+    limits: running.limits,
   };
   const locks = createLockSession({ url: config.databaseUrl, applicationName: 'steelthread-duties' });
   const metrics = createWorkerMetrics();
   const duties = startDuties({ domain, temporal, dispatcher, locks, metrics });
   const metricsServer =
     config.workerMetricsListen === null ? undefined : serveMetrics(metrics, config.workerMetricsListen);
+  const attendance = createAttendance({ places: ATTENDED_BATCHES });
   const listener = createListener({
     url: config.databaseUrl,
-    channels: [channels.outbox],
-    onNotify: () => duties.wake('outbox_drainer'),
-    onReconnect: () => duties.wake('outbox_drainer'),
+    channels: [channels.outbox, channels.batches, channels.settings],
+    onNotify(channel, payload) {
+      if (channel === channels.outbox) duties.wake('outbox_drainer');
+      else if (channel === channels.settings) void takeUpSettings();
+      else attendance.tell(payload === '*' ? payload : payload.split(','));
+    },
+    onReconnect() {
+      duties.wake('outbox_drainer');
+      void takeUpSettings();
+    },
     onError: (error) => log.warn({ event: 'listen_failed', err: error }),
   });
 
@@ -70,7 +85,9 @@ export function startWorkerService(config: ServiceConfig, log: Log): WorkerServi
   let isClosing = false;
   const ready = new Promise<void>((resolve, reject) => {
     metricsServer?.then(({ url }) => log.info({ event: 'worker_metrics', url }), reject);
-    findWorkflowBundle({ cacheDir: config.steelthreadCache, log }).then((bundle) => {
+    const bundling = findWorkflowBundle({ cacheDir: config.steelthreadCache, log });
+    // Not before the stored settings are known: the model they name may be another one.
+    Promise.all([bundling, running.ready]).then(([bundle]) => {
       if (isClosing) return resolve();
       worker = startTemporalWorker({
         temporal: temporalOptions,
@@ -78,8 +95,9 @@ export function startWorkerService(config: ServiceConfig, log: Log): WorkerServi
         codePath: bundle.codePath,
         activities: createActivities({
           ...domain,
-          llm: createLlm(config, { db, log }),
-          agentTokenAdmin: config.agentToken !== null && config.agentTokenAdmin,
+          attendance,
+          llm: createLlm(running, { db, log }),
+          agentTokenAdmin: running.agentToken() !== null && config.agentTokenAdmin,
         }),
         log,
         onPolling: () => {
@@ -100,6 +118,7 @@ export function startWorkerService(config: ServiceConfig, log: Log): WorkerServi
         await duties.close();
         await locks.close();
         await listener.close();
+        await running.close();
         await metricsServer?.then((server) => server.close()).catch(() => undefined);
         await notifier.flush();
         await temporal.close();

@@ -33,6 +33,7 @@ export const dutyLockKeys = {
   lagReport: 7_305_017,
   sessionRetention: 7_305_018,
   taskArchival: 7_305_019,
+  attemptRetention: 7_305_020,
 } as const;
 
 export const defineDuty = <Deps>(duty: Duty<Deps>): Duty<Deps> => duty;

@@ -5,6 +5,7 @@ import type { TemporalClient } from '../../temporal/connection.ts';
 import type { OutboxDispatcher } from '../../temporal/dispatcher.ts';
 import type { WorkerMetrics } from '../metrics.ts';
 import { combineObservers, combineReports, createDutyObserver, createLagReporter } from '../observer.ts';
+import { attemptRetention } from './attempt-retention.ts';
 import { commandExpiry } from './command-expiry.ts';
 import { startDuty } from './duty.ts';
 import { eventRetention } from './event-retention.ts';
@@ -44,6 +45,7 @@ export function startDuties({ domain, temporal, dispatcher, locks, metrics }: Du
     startDuty(eventRetention, { db }, how),
     startDuty(idempotencyRetention, { db }, how),
     startDuty(sessionRetention, { db }, how),
+    startDuty(attemptRetention, { db }, how),
     startDuty(taskArchival, domain, how),
     startDuty(lagReport, { db, report: combineReports(createLagReporter(log), metrics.report) }, how),
   ];
