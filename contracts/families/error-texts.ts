@@ -14,12 +14,16 @@ const ananta: ErrorTexts = {
   no_proposal: { status: 400 },
   account_locked: { message: 'Account is locked. Please try again in {seconds} seconds.' },
   invalid_credentials: { message: 'Invalid credentials' },
+  invalid_request: { message: '{reason}' },
+  password_refused: { status: 400, message: '{reason}' },
 };
 
 const steel: ErrorTexts = {
   unauthorized: { message: 'Not authenticated' },
   invalid_token: { message: 'Could not validate credentials' },
   invalid_credentials: { message: 'Incorrect username or password' },
+  // The body has no room for a code, and clients have to tell it from a wrong password.
+  mfa_required: { message: 'MFA_REQUIRED' },
   forbidden: { message: 'Not enough permissions' },
   internal_error: { message: 'Internal Server Error' },
   validation_failed: { message: 'Validation error' },
@@ -33,6 +37,7 @@ const dex: ErrorTexts = {
   agent_not_found: { message: 'Agent not found' },
   agent_not_connected: { status: 400, message: 'Agent is not connected' },
   command_not_found: { message: 'Command not found' },
+  setting_not_found: { message: 'Setting not found' },
   rate_limited: { code: 'RATE_LIMIT_EXCEEDED' },
   model_unavailable: { code: 'AI_SERVICE_UNAVAILABLE', message: 'AI service is not available' },
 };
@@ -43,7 +48,11 @@ const alice: ErrorTexts = {
   invalid_token: { code: 'UNAUTHORIZED', message: 'Could not validate credentials' },
   invalid_credentials: { message: 'Invalid email or password' },
   rate_limited: { code: 'RATE_LIMIT_EXCEEDED' },
+  address_banned: { code: 'RATE_LIMIT_EXCEEDED' },
   model_unavailable: { code: 'AI_SERVICE_UNAVAILABLE', message: 'AI service is not available' },
+  answer_broken_off: { code: 'STREAM_ERROR' },
+  conversation_not_found: { message: 'Conversation not found' },
+  invalid_cursor: { code: 'VALIDATION_ERROR' },
 };
 
 /** Where the words of the two differ, those of alice; the login names a user name as well. */

@@ -63,6 +63,7 @@ const prefixes: Record<Family, readonly string[]> = {
     '/ready',
     '/refresh-token',
     '/register',
+    '/rotate-token',
     '/schedule',
     '/stats',
     '/step',

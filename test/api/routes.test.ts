@@ -46,6 +46,7 @@ async function declaredRoutes(): Promise<string[]> {
   );
   return modules
     .flatMap((exports) => Object.values(exports))
+    .flat()
     .filter(isContract)
     .map(nameOf)
     .sort();

@@ -1,0 +1,81 @@
+import { type CspReport, cspReportRoute } from '../../../contracts/families/ananta/csp-report.ts';
+import type { Log } from '../../context.ts';
+import { type MountedRoute, mount } from '../../mount.ts';
+
+/** Characters of a reported text that are logged. */
+const MAX_REPORTED_LENGTH = 200;
+/** Reports that one process logs in a minute, whoever sends them; those above are counted only. */
+export const MAX_LOGGED_REPORTS = 60;
+const WINDOW_MS = 60_000;
+
+interface Violation {
+  directive: string | undefined;
+  blocked: string | undefined;
+  page: string | undefined;
+}
+
+/** `/api/system/csp-report`. */
+export function cspReportRoutes({ log }: { log: Pick<Log, 'warn'> }): MountedRoute[] {
+  const isAdmitted = createWindow();
+  return [
+    mount(cspReportRoute, async ({ body, address, requestId }) => {
+      for (const { directive, blocked, page } of violationsOf(body)) {
+        const leftOutBefore = isAdmitted();
+        if (leftOutBefore === null) break;
+        log.warn({
+          event: 'csp_violation',
+          requestId,
+          address,
+          directive: bounded(directive),
+          blocked: bounded(withoutQuery(blocked)),
+          page: bounded(withoutQuery(page)),
+          ...(leftOutBefore > 0 && { leftOutBefore }),
+        });
+      }
+      return { status: 204 };
+    }),
+  ];
+}
+
+function violationsOf(body: CspReport): Violation[] {
+  if (Array.isArray(body)) {
+    return body.map(({ body: { effectiveDirective, blockedURL, documentURL } }) => {
+      return { directive: effectiveDirective, blocked: blockedURL, page: documentURL };
+    });
+  }
+  const report = body['csp-report'];
+  return [
+    {
+      directive: report['effective-directive'] ?? report['violated-directive'],
+      blocked: report['blocked-uri'],
+      page: report['document-uri'],
+    },
+  ];
+}
+
+/** The address of a page may hold a credential. */
+const withoutQuery = (address: string | undefined): string | undefined => address?.split(/[?#]/, 1)[0];
+
+const bounded = (text: string | undefined): string | null => text?.slice(0, MAX_REPORTED_LENGTH) ?? null;
+
+/** Null where a line is one too many, else how many were left out before it. */
+function createWindow(): () => number | null {
+  let endsAt = 0;
+  let lines = 0;
+  let leftOut = 0;
+  return () => {
+    const now = Date.now();
+    if (now >= endsAt) {
+      endsAt = now + WINDOW_MS;
+      lines = 0;
+    }
+    if (lines >= MAX_LOGGED_REPORTS) {
+      leftOut += 1;
+      return null;
+    }
+    lines += 1;
+    const before = leftOut;
+    leftOut = 0;
+    return before;
+  };
+}

@@ -1,0 +1,597 @@
+/** `/api/v1/chat`: frames byte by byte, what is stored of an answer, lists with cursors, ownership, limits. */
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { problem } from '../../contracts/errors.ts';
+import { encodeCursor } from '../../domain/cursor.ts';
+import {
+  type ChatClient,
+  chatEnd,
+  createGate,
+  createScriptedChat,
+  openChat,
+  type ScriptedChat,
+} from '../support/chat.ts';
+import { type FamilyAuth, startFamilyAuth } from '../support/family-auth.ts';
+import { readAudit, sharedAgentToken } from '../support/identity.ts';
+
+let auth: FamilyAuth;
+let chat: ScriptedChat;
+let token: string;
+let userId: string;
+beforeAll(async () => {
+  chat = createScriptedChat();
+  auth = await startFamilyAuth({ chat: () => chat });
+});
+afterAll(() => auth.close());
+beforeEach(async () => {
+  chat.drop();
+  token = await auth.tokenOf(await auth.addUser());
+  userId = await idOf(token);
+});
+
+const base = '/api/v1/chat';
+const time = expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+const uuid = expect.stringMatching(/^[0-9a-f-]{36}$/);
+
+const idOf = async (of: string): Promise<string> =>
+  (await auth.ask('GET', '/v1/auth/me', { token: of })).body.id;
+const open = (body: unknown, as = token, headers = {}): Promise<ChatClient> =>
+  openChat(auth.server.url(), as, body, headers);
+/** Say something and read the whole answer. */
+async function say(
+  content: string,
+  conversation_id?: string,
+  as = token,
+): Promise<ChatClient & { id: string }> {
+  const client = await open({ content, conversation_id }, as);
+  await client.ended;
+  return { ...client, id: client.frames()[0]?.data.conversation_id };
+}
+const list = (query = '', as = token) => auth.ask('GET', `${base}/conversations${query}`, { token: as });
+const messages = (id: string, query = '', as = token) =>
+  auth.ask('GET', `${base}/conversations/${id}/messages${query}`, { token: as });
+const rows = (conversationId: string) =>
+  auth.stack.db('messages').where({ conversation_id: conversationId }).orderBy('created_at');
+const refusal = (path: string, code: string, detail: unknown) => ({
+  detail,
+  code,
+  timestamp: time,
+  path: `${base}${path}`,
+});
+
+describe('POST message', () => {
+  it('answers frame by frame, byte by byte', async () => {
+    chat.next(['Hel', 'lo  wörld', '\n"quoted" 🙂', chatEnd({ inputTokens: 120, outputTokens: 30 })]);
+    const client = await open({ content: 'Hello ALICE!' });
+    expect(client.status).toBe(200);
+    expect(client.headers).toMatchObject({
+      'content-type': 'text/event-stream; charset=utf-8',
+      'cache-control': 'no-cache, no-transform',
+    });
+    expect(client.headers['content-encoding']).toBeUndefined();
+    await client.ended;
+    const conversation = client.frames()[0]?.data.conversation_id;
+    const stored = await rows(conversation);
+    expect(client.text()).toBe(
+      `event: conversation\ndata: {"conversation_id":"${conversation}","is_new":true}\n\n` +
+        'event: token\ndata: {"content":"Hel","index":0}\n\n' +
+        'event: token\ndata: {"content":"lo  wörld","index":1}\n\n' +
+        'event: token\ndata: {"content":"\\n\\"quoted\\" 🙂","index":2}\n\n' +
+        `event: done\ndata: {"message_id":"${stored[1].id}","conversation_id":"${conversation}","total_tokens":150}\n\n`,
+    );
+    expect(stored).toHaveLength(2);
+    expect(stored).toMatchObject([
+      { role: 'user', content: 'Hello ALICE!', status: 'completed', answers_id: null },
+      {
+        role: 'assistant',
+        content: 'Hello  wörld\n"quoted" 🙂',
+        status: 'completed',
+        answers_id: stored[0].id,
+        model: 'scripted',
+        mock: true,
+        input_tokens: 120,
+        output_tokens: 30,
+        task_id: null,
+      },
+    ]);
+  });
+
+  it('sends each token as it comes', async () => {
+    const gate = createGate();
+    chat.next(['first', gate.promise, 'second', chatEnd()]);
+    const client = await open({ content: 'slowly' });
+    await client.until(() => client.said() === 'first');
+    gate.open();
+    await client.ended;
+    expect(client.said()).toBe('firstsecond');
+  });
+
+  it('goes on with a conversation: the model sees what was said', async () => {
+    const first = await say('What is a pipe?');
+    chat.next(['It joins programs.', chatEnd()]);
+    const second = await say('And a fifo?', first.id);
+    expect(second.frames()[0]?.data).toEqual({ conversation_id: first.id, is_new: false });
+    expect(chat.asked.at(-1)).toMatchObject({ principalId: userId, mayProposeTasks: true });
+    expect(chat.asked.at(-1)?.messages).toEqual([
+      { role: 'user', content: 'What is a pipe?' },
+      { role: 'assistant', content: 'Hello' },
+      { role: 'user', content: 'And a fifo?' },
+    ]);
+    expect((await messages(first.id)).body.map(({ content }: { content: string }) => content)).toEqual([
+      'What is a pipe?',
+      'Hello',
+      'And a fifo?',
+      'It joins programs.',
+    ]);
+  });
+
+  it('takes its own conversation only, and says so before a stream starts', async () => {
+    const other = await auth.tokenOf(await auth.addUser());
+    const foreign = await say('mine', undefined, other);
+    for (const conversation_id of [randomUUID(), foreign.id, '00000000-0000-0000-0000-000000000001']) {
+      const { status, body, headers } = await auth.ask('POST', `${base}/message`, {
+        token,
+        json: { content: 'x', conversation_id },
+      });
+      expect([status, body]).toEqual([
+        404,
+        refusal('/message', 'CONVERSATION_NOT_FOUND', 'Conversation not found'),
+      ]);
+      expect(headers.get('content-type')).toContain('application/json');
+    }
+    expect(await rows(foreign.id)).toHaveLength(2);
+    // An administrator reads nobody's conversations either.
+    const admin = await auth.adminToken();
+    expect((await messages(foreign.id, '', admin)).status).toBe(404);
+    expect((await list('', admin)).body.items).toEqual([]);
+  });
+
+  it.each([
+    ['no content', {}, ['content'], 'missing'],
+    ['an empty one', { content: '' }, ['content'], 'string_too_short'],
+    ['10,001 letters', { content: 'x'.repeat(10_001) }, ['content'], 'string_too_long'],
+    ['10,001 pictures', { content: '🙂'.repeat(10_001) }, ['content'], 'string_too_long'],
+    ['blanks', { content: ' \n ' }, ['content'], 'value_error'],
+    ['a number', { content: 7 }, ['content'], 'string_type'],
+    ['no id', { content: 'x', conversation_id: 'no-uuid' }, ['conversation_id'], 'uuid_parsing'],
+    ['a role', { content: 'x', role: 'system' }, ['role'], 'extra_forbidden'],
+  ])('finds %s invalid', async (_what, json, path, type) => {
+    const { status, body } = await auth.ask('POST', `${base}/message`, { token, json });
+    expect([status, body]).toEqual([
+      422,
+      refusal('/message', 'VALIDATION_ERROR', [{ loc: ['body', ...path], msg: expect.any(String), type }]),
+    ]);
+  });
+
+  it('takes 10,000 characters, whatever they are', async () => {
+    const content = '🙂'.repeat(10_000);
+    expect((await say(content)).frames().at(-1)?.event).toBe('done');
+    const { body } = await list();
+    expect(body.items[0].title).toBe('🙂'.repeat(60));
+  });
+
+  it('takes null for no conversation', async () => {
+    const client = await open({ content: 'x', conversation_id: null });
+    await client.ended;
+    expect(client.frames()[0]?.data.is_new).toBe(true);
+  });
+});
+
+describe('titles', () => {
+  it.each([
+    ['Hello ALICE!', 'Hello ALICE!'],
+    ['  two\n lines\t here ', 'two lines here'],
+    [`${'a'.repeat(59)} tail`, 'a'.repeat(59)],
+    ['b'.repeat(80), 'b'.repeat(60)],
+  ])('of %j is %j, for good', async (content, title) => {
+    const { id } = await say(content);
+    await say('something else', id);
+    expect((await list()).body.items).toEqual([
+      { id, user_id: userId, title, created_at: time, updated_at: time },
+    ]);
+  });
+});
+
+describe('an answer that ends early', () => {
+  it('is kept and marked when the client goes, and the model call is ended', async () => {
+    const before = chat.aborted();
+    chat.next(['some ', 'words', new Promise(() => undefined)]);
+    const client = await open({ content: 'a long story' });
+    await client.until(() => client.said() === 'some words');
+    client.leave();
+    const id = client.frames()[0]?.data.conversation_id;
+    await vi.waitFor(async () => expect(await rows(id)).toHaveLength(2), { timeout: 5_000 });
+    expect(chat.aborted()).toBe(before + 1);
+    expect((await rows(id))[1]).toMatchObject({
+      content: 'some words',
+      status: 'interrupted',
+      input_tokens: null,
+      output_tokens: null,
+    });
+    // It is part of the conversation from then on.
+    await say('go on', id);
+    expect(chat.asked.at(-1)?.messages.map(({ content }) => content)).toEqual([
+      'a long story',
+      'some words',
+      'go on',
+    ]);
+  });
+
+  it('is not stored when nothing was said', async () => {
+    chat.next([new Promise(() => undefined)]);
+    const before = chat.aborted();
+    const client = await open({ content: 'quiet' });
+    await client.until(() => client.frames().length === 1);
+    client.leave();
+    await vi.waitFor(() => expect(chat.aborted()).toBe(before + 1), { timeout: 5_000 });
+    expect(await rows(client.frames()[0]?.data.conversation_id)).toHaveLength(1);
+  });
+
+  it('is kept and marked when the model fails, and an error is the last frame', async () => {
+    chat.next(['one ', 'two ', 'three', problem('answer_broken_off')]);
+    const client = await say('count');
+    expect(client.frames().map(({ event }) => event)).toEqual([
+      'conversation',
+      'token',
+      'token',
+      'token',
+      'error',
+    ]);
+    expect(client.frames().at(-1)?.data).toEqual({ detail: expect.any(String), code: 'STREAM_ERROR' });
+    expect((await rows(client.id))[1]).toMatchObject({ content: 'one two three', status: 'failed' });
+  });
+
+  it.each([
+    [problem('model_unavailable'), 'AI_SERVICE_UNAVAILABLE', 'AI service is not available'],
+    [problem('budget_exceeded', { scope: 'user' }), 'BUDGET_EXCEEDED', /user budget/],
+    [new Error('a secret of ours'), 'STREAM_ERROR', /^Internal server error$/],
+  ])('before its first word: %s is %s', async (error, code, detail) => {
+    chat.next([error]);
+    const client = await say('anybody there?');
+    expect(client.frames()).toEqual([
+      { event: 'conversation', data: { conversation_id: client.id, is_new: true } },
+      {
+        event: 'error',
+        data: { code, detail: typeof detail === 'string' ? detail : expect.stringMatching(detail) },
+      },
+    ]);
+    expect(client.text()).not.toContain('secret');
+    expect(await rows(client.id)).toHaveLength(1);
+    // The next question goes on from there.
+    expect((await say('again', client.id)).frames().at(-1)?.event).toBe('done');
+  });
+
+  it('says when it was cut off, refused, or empty', async () => {
+    for (const [script, said] of [
+      [
+        ['much', chatEnd({ stop: 'length' })],
+        'much\n\n[The answer was cut off: it reached the longest length.]',
+      ],
+      [[chatEnd({ stop: 'refusal' })], '[The model would not go on.]'],
+      [[chatEnd()], '[The model said nothing.]'],
+    ] as const) {
+      chat.next([...script]);
+      const client = await say('x');
+      expect(client.said()).toBe(said);
+      expect(client.frames().at(-1)?.event).toBe('done');
+      expect((await rows(client.id))[1]).toMatchObject({ content: said, status: 'completed' });
+    }
+  });
+
+  it('is nobody’s when the conversation was deleted meanwhile', async () => {
+    const gate = createGate();
+    chat.next(['words', gate.promise, chatEnd()]);
+    const client = await open({ content: 'x' });
+    await client.until(() => client.said() === 'words');
+    const id = client.frames()[0]?.data.conversation_id;
+    expect((await auth.ask('DELETE', `/v1/conversations/${id}`, { token })).status).toBe(204);
+    gate.open();
+    await client.ended;
+    expect(client.frames().at(-1)).toMatchObject({ event: 'error', data: { code: 'STREAM_ERROR' } });
+    expect(await rows(id)).toEqual([]);
+  });
+});
+
+describe('a proposed task', () => {
+  const tool = (input: object) =>
+    ({
+      type: 'tool',
+      name: 'propose_task',
+      input: { title: null, agentId: null, tags: [], goal: 'count files', ...input },
+    }) as const;
+
+  it('is created as the person’s, supervised, and named in the answer', async () => {
+    chat.next(['I suggest this.', tool({ title: 'Counting', tags: ['web'] }), chatEnd()]);
+    const client = await say('count the files, please');
+    const [task] = await auth.stack.db('tasks').where({ creator_id: userId });
+    expect(task).toMatchObject({
+      kind: 'task',
+      mode: 'supervised',
+      title: 'Counting',
+      goal: 'count files',
+      target: { tags: ['web'] },
+      pre_approved: [],
+      state: 'created',
+    });
+    const note = `[Task ${task.public_id} was created: "Counting". Each of its commands waits for a decision before it runs.]`;
+    expect(client.said()).toBe(`I suggest this.\n\n${note}`);
+    expect((await rows(client.id))[1]).toMatchObject({ content: client.said(), task_id: task.public_id });
+    expect(await readAudit(auth.stack.db, 'task.create')).toMatchObject([{ principal_id: userId }]);
+    const house = await auth.ask('GET', `/v1/conversations/${client.id}/messages`, { token });
+    expect(house.body.items[1]).toMatchObject({ taskId: task.public_id });
+  });
+
+  it('is not offered to who may not create any, and refused all the same', async () => {
+    const viewer = await auth.tokenOf(await auth.addUser('viewer'));
+    chat.next([tool({}), chatEnd()]);
+    const client = await say('do it', undefined, viewer);
+    expect(chat.asked.at(-1)?.mayProposeTasks).toBe(false);
+    expect(client.said()).toBe('[No task was created: You may not do this.]');
+    expect(await auth.stack.db('tasks').where({ creator_id: await idOf(viewer) })).toEqual([]);
+  });
+
+  it('is not created for an agent that is not there', async () => {
+    chat.next([tool({ agentId: 'nobody' }), chatEnd()]);
+    expect((await say('x')).said()).toBe('[No task was created: Agent nobody was not found.]');
+  });
+});
+
+describe('Idempotency-Key', () => {
+  it('streams the stored answer again and asks nobody', async () => {
+    const headers = { 'idempotency-key': `key-${randomUUID()}` };
+    chat.next(['a', 'b', chatEnd()]);
+    const first = await open({ content: 'once' }, token, headers);
+    await first.ended;
+    const asked = chat.asked.length;
+    const again = await open({ content: 'once' }, token, headers);
+    await again.ended;
+    expect(chat.asked).toHaveLength(asked);
+    expect(again.frames()).toEqual([
+      first.frames()[0],
+      { event: 'token', data: { content: 'ab', index: 0 } },
+      first.frames().at(-1),
+    ]);
+    expect(await rows(first.frames()[0]?.data.conversation_id)).toHaveLength(2);
+    const other = await auth.ask('POST', `${base}/message`, { token, json: { content: 'twice' }, headers });
+    expect([other.status, other.body.code]).toEqual([422, 'IDEMPOTENCY_CONFLICT']);
+  });
+
+  it('has nothing to repeat while the answer is not stored', async () => {
+    const headers = { 'idempotency-key': `key-${randomUUID()}` };
+    const gate = createGate();
+    chat.next(['a', gate.promise, chatEnd()]);
+    const first = await open({ content: 'once' }, token, headers);
+    await first.until(() => first.said() === 'a');
+    const again = await auth.ask('POST', `${base}/message`, { token, json: { content: 'once' }, headers });
+    expect([again.status, again.body.code]).toEqual([409, 'CONFLICT']);
+    gate.open();
+    await first.ended;
+    expect(await rows(first.frames()[0]?.data.conversation_id)).toHaveLength(2);
+  });
+
+  it('repeats what broke off as broken off', async () => {
+    const headers = { 'idempotency-key': `key-${randomUUID()}` };
+    chat.next(['half', problem('answer_broken_off')]);
+    await (await open({ content: 'once' }, token, headers)).ended;
+    const again = await open({ content: 'once' }, token, headers);
+    await again.ended;
+    expect(again.frames().map(({ event }) => event)).toEqual(['conversation', 'token', 'error']);
+  });
+});
+
+describe('GET conversations', () => {
+  it('answers the keys of both descriptions', async () => {
+    expect((await list()).body).toEqual({
+      conversations: [],
+      total: 0,
+      page: 1,
+      page_size: 20,
+      items: [],
+      next_cursor: null,
+      has_more: false,
+      total_count: 0,
+    });
+    const older = await say('older');
+    const newer = await say('newer');
+    const { status, body } = await list('?limit=1');
+    expect(status).toBe(200);
+    expect(body).toEqual({
+      conversations: [{ id: newer.id, user_id: userId, title: 'newer', created_at: time, updated_at: time }],
+      total: 2,
+      page: 1,
+      page_size: 1,
+      items: body.conversations,
+      next_cursor: expect.any(String),
+      has_more: true,
+      total_count: 2,
+    });
+    // Talk moves a conversation to the top.
+    await say('more', older.id);
+    expect((await list()).body.items.map(({ id }: { id: string }) => id)).toEqual([older.id, newer.id]);
+  });
+
+  it('pages without a gap or a repeat, by cursor and by bare id, while others come in', async () => {
+    const ids: string[] = [];
+    for (let i = 0; i < 5; i++) ids.unshift((await say(`talk ${i}`)).id);
+    // Equal times: the id decides.
+    await auth.stack
+      .db('conversations')
+      .whereIn('id', ids.slice(1, 4))
+      .update({ updated_at: '2026-01-01T00:00:00Z' });
+    await auth.stack.db('conversations').where({ id: ids[4] }).update({ updated_at: '2025-01-01T00:00:00Z' });
+    const expected = [ids[0], ...ids.slice(1, 4).sort().reverse(), ids[4]];
+
+    for (const next of [
+      (body: { next_cursor: string }) => body.next_cursor,
+      (body: { items: { id: string }[] }) => body.items.at(-1)?.id ?? '',
+    ]) {
+      const seen: string[] = [];
+      let query = '?limit=2';
+      for (;;) {
+        const { status, body } = await list(query);
+        expect(status).toBe(200);
+        seen.push(...body.items.map(({ id }: { id: string }) => id));
+        if (!body.has_more) break;
+        query = `?limit=2&cursor=${next(body)}`;
+        const fresh = await say('in between');
+        await auth.ask('DELETE', `/v1/conversations/${fresh.id}`, { token });
+        await say('in between as well');
+      }
+      expect(seen.filter((id) => ids.includes(id))).toEqual(expected);
+      expect(new Set(seen).size).toBe(seen.length);
+      const later = await auth.stack.db('conversations').where({ user_id: userId }).whereNotIn('id', ids);
+      await auth.stack
+        .db('conversations')
+        .whereIn(
+          'id',
+          later.map(({ id }: { id: string }) => id),
+        )
+        .delete();
+    }
+  });
+
+  it('refuses cursors that are malformed, unknown or another’s, and other pages than 1 to 100', async () => {
+    const mine = await say('mine');
+    const other = await auth.tokenOf(await auth.addUser());
+    const first = await say('theirs', undefined, other);
+    await say('theirs too', undefined, other);
+    const theirs = (await list('?limit=1', other)).body.next_cursor;
+    const ofMessages = (await auth.ask('GET', `/v1/conversations/${mine.id}/messages?limit=1`, { token }))
+      .body.nextCursor;
+    const cursors = [
+      'nonsense',
+      '',
+      randomUUID(),
+      first.id,
+      theirs,
+      ofMessages,
+      encodeCursor(new Date(), randomUUID()),
+    ];
+    for (const cursor of [...cursors, encodeCursor(new Date(), 'x'), 'W10']) {
+      const { status, body } = await list(`?cursor=${cursor}`);
+      expect([cursor, status, body]).toEqual([
+        cursor,
+        422,
+        refusal('/conversations', 'VALIDATION_ERROR', 'The cursor is not one this server has given out'),
+      ]);
+    }
+    for (const query of ['?limit=0', '?limit=101', '?limit=x', '?offset=3']) {
+      expect([query, (await list(query)).status]).toEqual([query, 422]);
+    }
+    expect((await list('?limit=100')).status).toBe(200);
+  });
+});
+
+describe('GET messages', () => {
+  it('is a bare list, oldest first, its next page named by headers', async () => {
+    const { id } = await say('one');
+    await say('two', id);
+    const first = await messages(id, '?limit=3');
+    expect([first.status, first.body]).toEqual([
+      200,
+      ['one', 'Hello', 'two'].map((content, at) => ({
+        id: uuid,
+        conversation_id: id,
+        role: at === 1 ? 'assistant' : 'user',
+        content,
+        created_at: time,
+      })),
+    ]);
+    const cursor = first.headers.get('X-Next-Cursor');
+    expect(first.headers.get('Link')).toBe(
+      `<${base}/conversations/${id}/messages?limit=3&cursor=${cursor}>; rel="next"`,
+    );
+    for (const next of [cursor, first.body[2].id]) {
+      const rest = await messages(id, `?cursor=${next}`);
+      expect(rest.body.map(({ content }: { content: string }) => content)).toEqual(['Hello']);
+      expect([rest.headers.get('X-Next-Cursor'), rest.headers.get('Link')]).toEqual([null, null]);
+    }
+  });
+
+  it('is only of one’s own, and cursors only of this conversation', async () => {
+    const mine = await say('mine');
+    const another = await say('mine too');
+    const theirs = await say('theirs', undefined, await auth.tokenOf(await auth.addUser()));
+    for (const id of [theirs.id, randomUUID()]) {
+      const { status, body } = await messages(id);
+      expect([status, body]).toEqual([
+        404,
+        refusal(`/conversations/${id}/messages`, 'CONVERSATION_NOT_FOUND', 'Conversation not found'),
+      ]);
+    }
+    expect((await messages('no-uuid')).status).toBe(422);
+    const [elsewhere] = (await messages(another.id)).body;
+    for (const cursor of ['x', randomUUID(), mine.id, elsewhere.id]) {
+      expect((await messages(mine.id, `?cursor=${cursor}`)).status).toBe(422);
+    }
+  });
+
+  it('orders questions that were asked at once, one after the other', async () => {
+    const { id } = await say('first');
+    await Promise.all(Array.from({ length: 8 }, (_, i) => say(`question ${i}`, id)));
+    const stored = await rows(id);
+    expect(stored).toHaveLength(18);
+    expect(new Set(stored.map(({ created_at }: { created_at: Date }) => created_at.getTime())).size).toBe(18);
+    const answered = stored.flatMap(({ answers_id }: { answers_id: string | null }) => answers_id ?? []);
+    expect(new Set(answered).size).toBe(9);
+  });
+});
+
+it('strangers, machines and tokens without the scope are refused', async () => {
+  for (const [method, path] of [
+    ['POST', `${base}/message`],
+    ['GET', `${base}/conversations`],
+    ['GET', `${base}/conversations/${randomUUID()}/messages`],
+    ['DELETE', `/v1/conversations/${randomUUID()}`],
+  ] as const) {
+    const json = method === 'POST' ? { content: 'x' } : undefined;
+    expect((await auth.ask(method, path, { json })).status).toBe(401);
+    expect((await auth.ask(method, path, { json, token: 'nonsense' })).status).toBe(401);
+    expect((await auth.ask(method, path, { json, token: sharedAgentToken })).status).toBe(403);
+  }
+});
+
+it('beginning and deleting a conversation are on record, its words are not', async () => {
+  const { id } = await say('a private matter');
+  expect((await auth.ask('DELETE', `/v1/conversations/${id}`, { token })).status).toBe(204);
+  expect((await auth.ask('DELETE', `/v1/conversations/${id}`, { token })).status).toBe(404);
+  expect((await messages(id)).status).toBe(404);
+  const trail = await auth.stack.db('audit_events').where({ target_id: id }).orderBy('id');
+  expect(trail.map(({ action, principal_id }) => [action, principal_id])).toEqual([
+    ['conversation.create', userId],
+    ['conversation.delete', userId],
+  ]);
+  expect(JSON.stringify(await auth.stack.db('audit_events'))).not.toContain('private matter');
+});
+
+it('a deleted account takes its conversations along', async () => {
+  const { id } = await say('x');
+  const admin = await auth.adminToken();
+  expect((await auth.ask('DELETE', `/v1/users/${userId}`, { token: admin })).status).toBe(204);
+  expect(await rows(id)).toEqual([]);
+});
+
+it('limits are 10 and 60 a minute for each person', async () => {
+  const limited = await startFamilyAuth({ chat: () => chat, server: { options: { rateLimit: true } } });
+  try {
+    const as = await limited.tokenOf(await limited.addUser());
+    const other = await limited.tokenOf(await limited.addUser());
+    for (const [method, path, limit] of [
+      ['POST', 'message', 10],
+      ['GET', 'conversations', 60],
+    ] as const) {
+      const ask = (by: string) =>
+        limited.ask(method, `${base}/${path}`, { token: by, json: method === 'POST' ? {} : undefined });
+      for (let call = 1; call <= limit; call++) {
+        const { status, headers } = await ask(as);
+        expect(status).toBe(method === 'POST' ? 422 : 200);
+        expect(headers.get('X-RateLimit-Remaining')).toBe(String(limit - call));
+      }
+      const { status, body } = await ask(as);
+      expect([status, body.code]).toEqual([429, 'RATE_LIMIT_EXCEEDED']);
+      expect((await ask(other)).status).not.toBe(429);
+    }
+  } finally {
+    await limited.close();
+  }
+});
