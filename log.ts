@@ -28,7 +28,7 @@ export function createLogger({ level = 'info', format = 'json', name, stream }: 
       formatters: { level: (label) => ({ level: label }), log: (fields) => redactFields(fields, 0) },
       serializers: { err: serializeError },
       // Messages, errors and fields of child loggers as well; what it replaces never spans a quote.
-      hooks: { streamWrite: redactText },
+      hooks: { streamWrite: (line) => escapeUnseen(redactText(line)) },
       // Fields of child loggers do not pass through formatters.log.
       redact: { paths: [...SECRET_NAMES], censor: REDACTED },
     },
@@ -42,21 +42,38 @@ const SECRET_NAMES = ['authorization', 'cookie', 'password', 'secret', 'token', 
 
 /** Names whose value is a secret, whatever the spelling: `access_token`, `agentToken`, `X-API-Key`, `adminPassword`. */
 const SECRET_NAME =
-  /^(authorization|proxy-authorization|cookie|set-cookie)$|(password|passphrase|secret|token|api[-_]?key|secret_?keys?|encryption_?keys?)$/i;
+  /^(authorization|proxy-authorization|cookie|set-cookie|ticket|qr_?code|otpauth_?url)$|(passwords?(_?hash)?|passphrase|secret|token|api[-_]?key|secret_?keys?|encryption_?keys?|(backup|mfa)_?codes?)$/i;
 
 /** Secrets inside text: credentials in URLs, tokens in queries, bearer headers, our own tokens. */
 const SECRET_TEXT: ReadonlyArray<readonly [RegExp, string]> = [
   [/(\w+:\/\/[^\s:/@"\\]*:)[^\s@/"\\]+@/g, `$1${REDACTED}@`],
-  [/([?&](?:api_|access_|refresh_)?(?:token|ticket)=)[^&\s"'\\]+/gi, `$1${REDACTED}`],
+  [/([?&][\w-]*(?:token|ticket|secret|password|key)=)[^&\s"'\\]+/gi, `$1${REDACTED}`],
   [/\b(Bearer|Basic)\s+[\w.~+/=-]+/gi, `$1 ${REDACTED}`],
-  // Our own tokens say what they are: agent, enrolment, refresh.
-  [/\b(st[aer]_)[\w-]{20,}/g, `$1${REDACTED}`],
+  // Our own tokens say what they are: agent, shared, enrolment, refresh, personal, ticket.
+  [/\b(st[aserpk]_)[\w-]{20,}/g, `$1${REDACTED}`],
+  // JWTs, password hashes, what authenticator programs are given, keys of the model's provider.
+  [/\beyJ[\w-]{8,}\.[\w-]+\.[\w-]+/g, REDACTED],
+  [/\$2[aby]\$\d\d\$[\w./]{53}/g, REDACTED],
+  [/\botpauth:\/\/[^\s"'\\]+/gi, `otpauth://${REDACTED}`],
+  [/\bsk-ant-[\w-]{8,}/g, REDACTED],
 ];
 
 /** `text` without the secrets that can be recognised in it. */
 export function redactText(text: string): string {
   return SECRET_TEXT.reduce((result, [pattern, replacement]) => result.replace(pattern, replacement), text);
 }
+
+/** DEL, C1 controls, lone surrogates, and what reorders or hides text: JSON may hold them as they are, terminals obey. */
+const UNSEEN = /[\u007f-\u009f\p{Cf}\p{Cs}\u2028\u2029]/gu;
+
+/** A line of JSON in which nothing drives the terminal that shows it; it parses to the same. */
+const escapeUnseen = (line: string): string =>
+  line.replace(UNSEEN, (character) =>
+    Array.from(
+      { length: character.length },
+      (_, index) => `\\u${character.charCodeAt(index).toString(16).padStart(4, '0')}`,
+    ).join(''),
+  );
 
 function redactFields(fields: Record<string, unknown>, depth: number): Record<string, unknown> {
   return Object.fromEntries(
@@ -116,7 +133,8 @@ function formatLine(line: string): string {
   // The message of an error is the first line of its stack.
   const isRepeated =
     typeof failure === 'object' && failure !== null && 'message' in failure && failure.message === record.msg;
-  const message = record.msg === undefined || isRepeated ? '' : ` — ${String(record.msg)}`;
+  const message =
+    record.msg === undefined || isRepeated ? '' : ` — ${String(record.msg).replaceAll('\n', '\n    ')}`;
   return `${head.filter((part) => part !== undefined && part !== '').join(' ')}${message}${formatFailure(failure)}\n`;
 }
 

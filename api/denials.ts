@@ -1,21 +1,61 @@
 /**
- * Refusals for lack of a right leave a row in the audit trail (a `denied` one), but nobody can flood it with them:
- * what comes above the rate is counted, and the next row of that principal says how many were left out.
+ * Every refusal leaves a `denied` row in the audit trail: a right that is lacking, a credential that is missing or no
+ * good, a rate that is used up, a socket that was not opened. Nobody can flood the trail with them:
+ *
+ *  A. A principal (a network, for strangers) leaves at most MAX_DENIAL_ROWS rows of a kind in a window. What comes above
+ *     is counted, and the next row of the same source says how many were left out.
+ *  B. Strangers of all networks together leave at most MAX_STRANGER_ROWS rows in a window; what comes above is counted
+ *     in the same way, and said by the next row of any stranger.
+ *
+ * What logins (and their rates), enrolments and decisions refuse is written by those functions themselves, with what they know of it.
  */
+import { errorTable, isProblem } from '../contracts/errors.ts';
+import type { Principal } from '../contracts/principal.ts';
+import type { RouteContract } from '../contracts/route.ts';
+import { type Refused, recordRefusal } from '../domain/audit/denials.ts';
 import type { DomainDeps } from '../domain/deps.ts';
-import { recordDenial } from '../domain/transact.ts';
-import type { Denial } from './mount.ts';
+import { networkOf } from '../domain/identity/network.ts';
+import type { AuditFacts } from '../domain/transact.ts';
+import type { RefusedUpgrade } from './upgrade.ts';
 
-/** Rows that one principal can leave in one window. */
+/** Rows of one kind that one source can leave in one window. */
 export const MAX_DENIAL_ROWS = 20;
+/** Rows that all strangers together can leave in one window. */
+export const MAX_STRANGER_ROWS = 300;
 export const DENIAL_WINDOW_MS = 60_000;
-/** Principals remembered at once; above, those whose window is over are forgotten. */
+/** Sources remembered at once; above, those whose window is over are forgotten, and then the oldest. */
 const MAX_REMEMBERED = 10_000;
 
-interface Window {
-  endsAt: number;
-  rows: number;
-  leftOut: number;
+/** A request to a known route that was refused for who asked, from where, or how often. */
+export interface Denial {
+  /** Null for a stranger. */
+  principal: Principal | null;
+  address: string;
+  requestId: string;
+  contract: RouteContract;
+  /** Code of the error table that was answered. */
+  code: string;
+}
+
+/** Kinds of refusals by the code that was answered; other codes are none, or are written by the domain. */
+const kindsByCode: Readonly<Record<string, Pick<AuditFacts, 'action'>>> = {
+  forbidden: { action: 'access.denied' },
+  password_change_required: { action: 'access.denied' },
+  unauthorized: { action: 'credential.refused' },
+  invalid_token: { action: 'credential.refused' },
+  invalid_refresh_token: { action: 'credential.refused' },
+  rate_limited: { action: 'rate.refused' },
+};
+
+/** The code to report a refusal with; undefined for an error that is no refusal of this kind. */
+export const denialCodeOf = (error: unknown): string | undefined =>
+  isProblem(error) && error.code in kindsByCode ? error.code : undefined;
+
+export interface DenialRecorder {
+  /** What `onDenied` of the routes is. Never rejects: the request is refused with or without its row. */
+  onDenied(denial: Denial): Promise<void>;
+  /** What `onRefused` of the upgrades is. */
+  onSocketRefused(refused: RefusedUpgrade): void;
 }
 
 export interface DenialRecorderOptions {
@@ -23,46 +63,92 @@ export interface DenialRecorderOptions {
   now?: () => number;
 }
 
-/** What `onDenied` of the routes is. Never rejects: the request is refused with or without its row. */
 export function createDenialRecorder(
-  deps: DomainDeps,
+  deps: Pick<DomainDeps, 'db' | 'log'>,
   { now = Date.now }: DenialRecorderOptions = {},
-): (denial: Denial) => Promise<void> {
-  const windows = new Map<string, Window>();
+): DenialRecorder {
+  const sources = createWindows({ maxRows: MAX_DENIAL_ROWS, now });
+  const strangers = createWindows({ maxRows: MAX_STRANGER_ROWS, now });
 
-  /** How many refusals were left out since the last row, or null when this one is to be left out as well. */
-  const admit = (key: string): number | null => {
-    const at = now();
-    const last = windows.get(key);
-    if (last !== undefined && last.endsAt > at) {
-      if (last.rows >= MAX_DENIAL_ROWS) {
-        last.leftOut += 1;
-        return null;
-      }
-      last.rows += 1;
-      return 0;
-    }
-    if (windows.size >= MAX_REMEMBERED) {
-      for (const [other, { endsAt }] of windows) if (endsAt <= at) windows.delete(other);
-    }
-    windows.set(key, { endsAt: at + DENIAL_WINDOW_MS, rows: 1, leftOut: 0 });
-    return last?.leftOut ?? 0;
-  };
-
-  return async ({ principal, address, requestId, contract }) => {
-    const leftOutBefore = admit(`${principal.kind}:${principal.id}`);
+  const record = async (refused: Refused, facts: AuditFacts): Promise<void> => {
+    const { principal, address, requestId } = refused;
+    const source =
+      principal === null ? `address:${networkOf(address ?? '')}` : `${principal.kind}:${principal.id}`;
+    const leftOutBefore = sources.admit(`${facts.action} ${source}`); // A
     if (leftOutBefore === null) return;
-    const actor = { principal, address, requestId };
-    const { method, path, verb, resource } = contract;
+    const leftOutOfAll = principal === null ? strangers.admit('all') : 0; // B
+    if (leftOutOfAll === null) return;
+    const details = {
+      ...facts.details,
+      ...(leftOutBefore > 0 && { leftOutBefore }),
+      ...(leftOutOfAll > 0 && { leftOutOfAll }),
+    };
     try {
-      await recordDenial(deps, actor, {
-        action: 'access.denied',
-        targetKind: 'route',
-        targetId: `${method} ${path}`,
-        details: { verb, resource, ...(leftOutBefore > 0 && { leftOutBefore }) },
-      });
+      await recordRefusal(deps, refused, { ...facts, details });
     } catch (err) {
-      deps.log.error({ event: 'denial_not_recorded', requestId, principalId: principal.id, err });
+      deps.log.error({ event: 'denial_not_recorded', requestId, principalId: principal?.id ?? null, err });
     }
   };
+
+  return {
+    async onDenied({ contract: { method, path, verb, resource }, code, ...refused }) {
+      const kind = kindsByCode[code];
+      if (kind === undefined) return;
+      const isRight = kind.action === 'access.denied' && verb !== undefined;
+      const details = isRight ? { verb, resource, ...(code !== 'forbidden' && { code }) } : { code };
+      await record(refused, { ...kind, targetKind: 'route', targetId: `${method} ${path}`, details });
+    },
+    onSocketRefused({ path, address, requestId, code, reason }) {
+      if (!isSocketDenial(code)) return;
+      // The query is the caller's, and may hold a secret that nobody knows to be one.
+      const targetId = path.split('?', 1)[0] ?? path;
+      const details = { code, ...(reason !== '' && { reason }) };
+      const facts = { action: 'socket.refused', targetKind: 'socket', targetId, details };
+      void record({ principal: null, address, requestId }, facts);
+    },
+  };
+}
+
+/** A route that is not there, or a handshake that is none, is no refusal of anybody. */
+function isSocketDenial(code: string): boolean {
+  const row = Object.entries(errorTable).find(([name]) => name === code)?.[1];
+  return row === undefined || [401, 403, 429].includes(row.status);
+}
+
+interface Window {
+  endsAt: number;
+  rows: number;
+  leftOut: number;
+}
+
+/** Counts the rows of each key in windows of DENIAL_WINDOW_MS. */
+function createWindows({ maxRows, now }: { maxRows: number; now: () => number }) {
+  const windows = new Map<string, Window>();
+  return {
+    /** How many were left out since the last row of this key, or null when this one is to be left out as well. */
+    admit(key: string): number | null {
+      const at = now();
+      const last = windows.get(key);
+      if (last !== undefined && last.endsAt > at) {
+        if (last.rows >= maxRows) {
+          last.leftOut += 1;
+          return null;
+        }
+        last.rows += 1;
+        return 0;
+      }
+      if (windows.size >= MAX_REMEMBERED) forgetSome(at);
+      windows.delete(key);
+      windows.set(key, { endsAt: at + DENIAL_WINDOW_MS, rows: 1, leftOut: 0 });
+      return last?.leftOut ?? 0;
+    },
+  };
+
+  function forgetSome(at: number): void {
+    for (const [key, { endsAt }] of windows) {
+      // Oldest first: a map keeps the order in which its keys came.
+      if (endsAt > at && windows.size < MAX_REMEMBERED) return;
+      windows.delete(key);
+    }
+  }
 }

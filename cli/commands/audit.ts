@@ -1,7 +1,13 @@
-import type { Command } from 'commander';
+import { createReadStream } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { type Command, InvalidArgumentError } from 'commander';
 import { loadConfig } from '../../config.ts';
-import { createDatabase } from '../../db/database.ts';
+import { createDatabase, type Db } from '../../db/database.ts';
+import { exportAudit } from '../../domain/audit/export.ts';
 import { verifySeals } from '../../domain/audit/verify.ts';
+import { type ExportVerdict, verifyExport } from '../../domain/audit/verify-export.ts';
 import { withDatabaseFailure } from '../database-failure.ts';
 import { CommandError } from '../exit-codes.ts';
 
@@ -9,19 +15,41 @@ export function addAuditCommand(program: Command): void {
   const audit = program.command('audit').description('Look after the audit trail');
   audit
     .command('verify')
-    .description('Recompute every seal of the audit trail from its rows (reads DATABASE_URL)')
+    .description('Recompute every seal of the audit trail from its rows (reads DATABASE_URL, or an export)')
     .option(
       '--last-hash <hash>',
       'hash of a seal as you noted it earlier: tells when seals were cut off since',
     )
-    .action((options: { lastHash?: string }) => withDatabaseFailure(() => verify(options)));
+    .option('--file <path>', 'check this export instead of the database; - reads standard input')
+    .action(({ lastHash, file }: { lastHash?: string; file?: string }) =>
+      file === undefined ? withDatabaseFailure(() => verifyDatabase(lastHash)) : verifyFile(file, lastHash),
+    );
+  audit
+    .command('export')
+    .description(
+      'Write the audit trail to standard output as lines of JSON with their seals (reads DATABASE_URL)',
+    )
+    .option('--after-seal <number>', 'only rows of later seals, and unsealed ones', parseSealNo, 0)
+    .option('--from <time>', 'only rows from this time on (ISO 8601)', parseTime)
+    .option('--to <time>', 'only rows before this time (ISO 8601)', parseTime)
+    .action((options: { afterSeal: number; from?: Date; to?: Date }) =>
+      withDatabaseFailure(() => writeExport(options)),
+    );
 }
 
 /** Reads the database and not the API: the server is what is being checked. */
-async function verify({ lastHash }: { lastHash?: string }): Promise<void> {
+async function withAuditDatabase(work: (db: Db) => Promise<void>): Promise<void> {
   const config = loadConfig('migrate');
   const db = createDatabase({ url: config.databaseUrl, poolMax: 1, applicationName: 'steelthread-audit' });
   try {
+    await work(db);
+  } finally {
+    await db.destroy();
+  }
+}
+
+const verifyDatabase = (lastHash: string | undefined): Promise<void> =>
+  withAuditDatabase(async (db) => {
     const verdict = await verifySeals(db, lastHash);
     if (verdict.firstBad !== undefined) {
       const { sealNo, reason } = verdict.firstBad;
@@ -35,7 +63,49 @@ async function verify({ lastHash }: { lastHash?: string }): Promise<void> {
     process.stdout.write(
       `${verdict.seals} seals over ${verdict.rows} rows hold. Newest: ${verdict.lastHash}\n`,
     );
-  } finally {
-    await db.destroy();
+  });
+
+async function verifyFile(path: string, lastHash: string | undefined): Promise<void> {
+  const input = path === '-' ? process.stdin : createReadStream(path);
+  let verdict: ExportVerdict;
+  try {
+    verdict = await verifyExport(createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY }), lastHash);
+  } catch (error) {
+    throw new CommandError(`${path} cannot be read: ${error instanceof Error ? error.message : error}`);
   }
+  if (verdict.firstBad !== undefined) {
+    const { line, sealNo, reason } = verdict.firstBad;
+    const place = sealNo === null ? `Line ${line}` : `Seal ${sealNo} (up to line ${line})`;
+    throw new CommandError(
+      `${place} does not hold (${reason}). Before it, ${verdict.seals} seals are right.`,
+    );
+  }
+  if (!verdict.isNotedFound) {
+    throw new CommandError(`Neither a seal nor what the export starts from has the hash ${lastHash}.`);
+  }
+  process.stdout.write(
+    `${verdict.seals} seals over ${verdict.rows} rows hold, ${verdict.unsealedRows} rows are not sealed yet. ` +
+      `Starts from: ${verdict.firstHash}. Newest: ${verdict.lastHash}\n`,
+  );
+}
+
+const writeExport = (wish: { afterSeal: number; from?: Date; to?: Date }): Promise<void> =>
+  withAuditDatabase(async (db) => {
+    try {
+      await pipeline(Readable.from(exportAudit(db, wish)), process.stdout, { end: false });
+    } catch (error) {
+      // Whoever reads may have seen enough: `… | head`.
+      if (!(error instanceof Error && 'code' in error && error.code === 'EPIPE')) throw error;
+    }
+  });
+
+function parseSealNo(text: string): number {
+  if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError('It is a number from 0.');
+  return Number(text);
+}
+
+function parseTime(text: string): Date {
+  const time = new Date(text);
+  if (Number.isNaN(time.getTime())) throw new InvalidArgumentError('Write it as 2026-01-31T00:00:00Z.');
+  return time;
 }

@@ -22,11 +22,29 @@ export function printProposal(out: Console, step: StepView): void {
   out.print(out.style('bold', `Step ${step.step}`));
   row('proposed', printable(`by ${step.mock ? 'mock model' : (step.model ?? step.author.name)}`));
   row('command', out.style('cyan', printable(step.text).replaceAll('\n', `\n${' '.repeat(11)}`)));
+  for (const [name, text] of specials(step.act)) row(name, printable(text));
   row('reason', printable(step.reason));
   row('expects', printable(step.expectedEffect));
   row('risk', risk);
   row('on', step.agentIds.join(', '));
   row('digest', `${step.digest.slice(0, DIGEST_SHOWN)}…`);
+}
+
+/** What a command runs with beside its text, where it is not the default: what is approved must be seen. */
+function specials(act: StepView['act']): [name: string, text: string][] {
+  const all: [string, string | null][] = [
+    ['stdin', act.stdin === null ? null : `${Buffer.byteLength(act.stdin, 'base64')} bytes`],
+    ['in', act.workingDirectory],
+    [
+      'with',
+      Object.entries(act.environment)
+        .map((pair) => pair.join('='))
+        .join(' ') || null,
+    ],
+    ['as', act.user],
+    ['elevated', act.elevated ? 'yes' : null],
+  ];
+  return all.flatMap(([name, text]) => (text === null ? [] : [[name, text]]));
 }
 
 export function printEnd(out: Console, end: OutputEnd): void {
