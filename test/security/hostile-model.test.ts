@@ -117,7 +117,16 @@ describe('a terminal', () => {
 describe('a command that was approved beforehand', () => {
   async function addUser(role: 'operator' | 'viewer'): Promise<string> {
     const id = randomUUID();
-    const user = { id, username: `u-${id}`, email: null, role, passwordHash: 'x', mustChangePassword: false };
+    const user = {
+      id,
+      username: `u-${id}`,
+      canonicalName: `u-${id}`,
+      email: null,
+      canonicalEmail: null,
+      role,
+      passwordHash: 'x',
+      mustChangePassword: false,
+    };
     await insertUser(house.db, user);
     return id;
   }

@@ -4,6 +4,7 @@ import jwt from 'jsonwebtoken';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import WebSocket from 'ws';
 import { parseConfig } from '../../config.ts';
+import { deriveKey } from '../../domain/identity/key-classes.ts';
 import { createPasswordHasher } from '../../domain/identity/passwords.ts';
 import { openSse } from '../support/event-streams.ts';
 import { type System, startSystem } from '../support/system.ts';
@@ -15,12 +16,13 @@ const REVOCATION_DEADLINE_MS = 5_000 + 1_500;
 
 let system: System;
 let good: Record<string, unknown>;
-let key: string;
+/** The key access tokens are signed with, as only the server can know it. */
+let key: Buffer;
 
 beforeAll(async () => {
   system = await startSystem({ worker: false, env: { AGENT_TOKEN } });
   good = jwt.decode(system.token()) as Record<string, unknown>;
-  key = system.env.SECRET_KEY ?? '';
+  key = deriveKey(system.env.SECRET_KEY ?? '', 'access_token').export();
 });
 afterAll(() => system.close());
 
@@ -64,6 +66,9 @@ describe('an access token', () => {
     'is signed with HS512': () => forge({ alg: 'HS512' }, good, key, 'sha512'),
     'is signed with HS256 but says HS512': () => forge({ alg: 'HS512' }, good, key),
     'is signed with another key': () => forge(hs256, good, 'x'.repeat(48)),
+    'is signed with SECRET_KEY itself': () => forge(hs256, good, system.env.SECRET_KEY ?? ''),
+    'is signed with the key of another use': () =>
+      forge(hs256, good, deriveKey(system.env.SECRET_KEY ?? '', 'refresh_token').export()),
     'is signed with the empty key': () => forge(hs256, good, ''),
     'is signed with the shared agent token': () => forge(hs256, good, `${AGENT_TOKEN}x`),
     'has no exp': () => forge(hs256, { ...good, exp: undefined }, key),
