@@ -1,12 +1,12 @@
 import { channels } from '../contracts/events.ts';
-import { type AnnouncerDeps, createAnnouncer } from '../domain/announcer.ts';
+import { type AnnouncerDeps, announceBatches, createAnnouncer } from '../domain/announcer.ts';
 import type { Announcer } from '../domain/deps.ts';
 import type { Hub } from './events/hub.ts';
 
 export interface ApiAnnouncerDeps extends AnnouncerDeps {
   /** Identity of this process: its own notifications tell it nothing new. */
   processId: string;
-  hub: Pick<Hub, 'offer' | 'offerOutput'>;
+  hub: Pick<Hub, 'offer' | 'offerOutput' | 'offerBatches'>;
   /** Look at the rows of agents connected here. */
   wakeAgents(agentIds: readonly string[]): void;
 }
@@ -19,7 +19,9 @@ export function createApiAnnouncer(deps: ApiAnnouncerDeps): Announcer {
     events(rows) {
       hub.offer(rows);
       notifier.notify(channels.events, [processId]);
+      announceBatches(notifier, rows);
     },
+    batches: (finished) => hub.offerBatches(finished),
     agents(agentIds) {
       deps.wakeAgents(agentIds);
       others.agents(agentIds);

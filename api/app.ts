@@ -4,10 +4,12 @@ import { type OpenApiInfo, openApiDocument } from '../contracts/openapi.ts';
 import type { App, Log } from './context.ts';
 import { documentationRoutes } from './docs-pages.ts';
 import { errorFunnel } from './error-handler.ts';
+import type { SessionWatch } from './events/session-watch.ts';
 import type { Metrics } from './metrics.ts';
 import { accessLog } from './middleware/access-log.ts';
 import { compression } from './middleware/compression.ts';
 import { exactCors } from './middleware/cors.ts';
+import { devLog } from './middleware/dev-log.ts';
 import { httpMetrics } from './middleware/http-metrics.ts';
 import { refuseWhileShuttingDown } from './middleware/refuse-while-shutting-down.ts';
 import { requestFacts } from './middleware/request-facts.ts';
@@ -16,17 +18,24 @@ import type { MountedRoute, RouteFrame } from './mount.ts';
 import { createOpenStreams, type OpenStreams } from './open-streams.ts';
 import { operationsRoutes } from './operations.ts';
 import { profileRoutes } from './profiles.ts';
-import { createRateLimit } from './rate-limit.ts';
+import { type CountShared, createRateLimit } from './rate-limit.ts';
 import type { Checks } from './readiness.ts';
+import { steelHealthRoutes } from './routes/steel/health.ts';
 import { routing } from './routing.ts';
 
-export interface AppDeps extends Pick<RouteFrame, 'authenticate' | 'can' | 'onDenied'> {
+export interface AppDeps extends Pick<RouteFrame, 'authenticate' | 'recheck' | 'can' | 'onDenied'> {
   /** The routes of all families; those of the service itself (probes, documentation, `/`) are added. */
   routes: readonly MountedRoute[];
   log: Log;
   /** Shared with the sockets that send the same; its own when absent. */
   streams?: OpenStreams;
+  /** Ends streams whose credential has ended; none ends by itself when absent. */
+  sessions?: SessionWatch;
+  /** Counts login-like calls with the other API processes; this one alone when absent. */
+  countShared?: CountShared;
   metrics: Metrics;
+  /** Where requests, answers and errors are written as well; see `devLog`. */
+  devLog?: Log;
   /** What readiness depends on: database, migrations, Temporal … */
   checks: Checks;
   /** Aborted when the server begins to stop. */
@@ -51,8 +60,9 @@ export function createApp(deps: AppDeps): App {
   const app: App = new Koa({ proxy: options.trustProxyHops > 0 });
   const frame = {
     ...deps,
-    rateLimit: createRateLimit({ enabled: options.rateLimit }),
+    rateLimit: createRateLimit({ enabled: options.rateLimit, countShared: deps.countShared, log }),
     streams: deps.streams ?? createOpenStreams(),
+    sessions: deps.sessions ?? unwatched,
     checkReplies: options.checkReplies ?? false,
   };
 
@@ -63,6 +73,7 @@ export function createApp(deps: AppDeps): App {
   app.use(accessLog({ log }));
   app.use(httpMetrics({ metrics }));
   app.use(errorFunnel({ log }));
+  if (deps.devLog !== undefined) app.use(devLog({ log: deps.devLog }));
   app.use(securityHeaders());
   app.use(exactCors({ origins: options.corsOrigins }));
   app.use(compression());
@@ -77,6 +88,9 @@ export function createApp(deps: AppDeps): App {
   return app;
 }
 
+/** For apps whose credentials never end. */
+const unwatched: SessionWatch = { watch: (principal) => ({ principal, stop() {} }) };
+
 function hasClientGone(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'ERR_STREAM_PREMATURE_CLOSE';
 }
@@ -87,6 +101,7 @@ export function allRoutes({ routes, metrics, checks, shutdown, options }: AppDep
     ...routes,
     ...operationsRoutes({ metrics, checks, shutdown }),
     ...profileRoutes({ ...options, checks }),
+    ...steelHealthRoutes({ checks }),
     ...documentationRoutes({ getDocument: () => document }),
   ];
   const document = openApiDocument(

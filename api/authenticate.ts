@@ -1,16 +1,21 @@
 import { problem } from '../contracts/errors.ts';
 import type { IdentityDeps } from '../domain/identity/deps.ts';
 import { identify } from '../domain/identity/identify.ts';
+import { redeemTicket } from '../domain/identity/tickets.ts';
 import type { Authenticate, CredentialSource } from './context.ts';
 
 /**
  * Finds out who asks, for HTTP requests and socket upgrades alike: null without a credential, `invalid_token` for
- * one that is no good. A header goes before the query.
+ * one that is no good. A header goes before the query, a ticket before a token.
  */
 export function createAuthenticate(deps: IdentityDeps): Authenticate {
   return async (request) => {
-    const token = credentialOf(request);
-    return token === null ? null : identify(deps, token);
+    const token = tokenOfHeaders(request);
+    if (token !== null) return identify(deps, token);
+    const ticket = request.channel === 'request' ? null : request.query.get('ticket');
+    if (ticket !== null) return redeemTicket(deps, ticket);
+    const shown = takesTokenFromQuery(request) && tokenOfQuery(request.query);
+    return shown ? identify(deps, shown) : null;
   };
 }
 
@@ -18,27 +23,23 @@ export function createAuthenticate(deps: IdentityDeps): Authenticate {
 const bearer = /^bearer +(\S+) *$/i;
 
 /** @throws invalid_token for a Bearer header without a token */
-function credentialOf(request: CredentialSource): string | null {
-  const { authorization } = request.headers;
+function tokenOfHeaders({ headers }: CredentialSource): string | null {
+  const { authorization } = headers;
   if (authorization !== undefined && /^bearer\b/i.test(authorization)) {
     const token = bearer.exec(authorization)?.[1];
     if (token === undefined) throw problem('invalid_token');
     return token;
   }
-  const apiKey = request.headers['x-api-key'];
-  if (typeof apiKey === 'string' && apiKey !== '') return apiKey;
-  if (!takesTokenFromQuery(request)) return null;
-  return request.query.get('token') || request.query.get('api_token') || null;
+  const apiKey = headers['x-api-key'];
+  return typeof apiKey === 'string' && apiKey !== '' ? apiKey : null;
 }
+
+const tokenOfQuery = (query: URLSearchParams): string | null =>
+  query.get('token') || query.get('api_token') || null;
 
 /**
  * Addresses end up in histories and in logs of proxies, so a query may hold a token only where clients cannot send
  * headers (browser WebSockets and event streams) and in the family whose contract has it everywhere.
  */
-function takesTokenFromQuery({ headers, family }: CredentialSource): boolean {
-  return (
-    family === 'ananta' ||
-    headers.upgrade?.toLowerCase() === 'websocket' ||
-    (headers.accept ?? '').toLowerCase().includes('text/event-stream')
-  );
-}
+const takesTokenFromQuery = ({ channel, family }: CredentialSource): boolean =>
+  family === 'ananta' || channel !== 'request';

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type Koa from 'koa';
+import { v7 as newId } from 'uuid';
 import type { Family, Profile } from '../contracts/families/family.ts';
 import type { Principal } from '../contracts/principal.ts';
 import type { RouteContract } from '../contracts/route.ts';
@@ -43,18 +44,12 @@ export interface CredentialSource {
   /** Family whose rules on credentials apply. */
   family: Family;
   address: string;
+  /** What is asked for: browsers can send headers with a plain request only. */
+  channel: 'request' | 'stream' | 'socket';
 }
 
-const secretParameters = [
-  'token',
-  'api_token',
-  'access_token',
-  'ticket',
-  'key',
-  'api_key',
-  'secret',
-  'password',
-];
+/** Names of parameters whose value is a secret: `access_token`, `ticket`, `api-key`, `new_password` … */
+const secretParameter = /(token|ticket|secret|password|passphrase|code|(^|[-_]|api)key)$/i;
 
 /** The path and query with the values of secret parameters replaced, so that it may be logged and sent. */
 export function stripSecrets(url: string): string {
@@ -63,7 +58,7 @@ export function stripSecrets(url: string): string {
   const query = new URLSearchParams(url.slice(start + 1));
   let found = false;
   for (const name of new Set(query.keys())) {
-    if (!secretParameters.includes(name.toLowerCase())) continue;
+    if (!secretParameter.test(name)) continue;
     query.set(name, 'stripped');
     found = true;
   }
@@ -82,4 +77,13 @@ export function clientAddress(request: IncomingMessage, trustedHops: number): st
     .map((part) => part.trim());
   const chain = [...claimed.filter((part) => part !== ''), peer];
   return chain[Math.max(0, chain.length - 1 - trustedHops)] ?? peer;
+}
+
+/** What a client may choose as correlation id: nothing that could break a log line or a header. */
+const safeRequestId = /^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$/;
+
+/** The client's own correlation id when it is well-formed, else a new one. */
+export function requestIdOf(headers: IncomingMessage['headers']): string {
+  const claimed = headers['x-request-id'] || headers['x-correlation-id'];
+  return typeof claimed === 'string' && safeRequestId.test(claimed) ? claimed : newId();
 }

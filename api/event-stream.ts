@@ -4,7 +4,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { EventStream } from '../contracts/route.ts';
 import type { AppContext } from './context.ts';
 
-/** Interval of comments that keep proxies from closing a silent stream. */
+/** Silence after which a comment keeps proxies from closing the stream, and interval of the comments in it. */
 export const DEFAULT_KEEP_ALIVE_MS = 15_000;
 
 /** A client this far behind is dropped; it resumes with `Last-Event-ID` when it can read again. */
@@ -83,7 +83,10 @@ export function openEventStream(ctx: AppContext, options: EventStreamOptions = {
   if (signal?.aborted) close();
 
   return {
-    send: ({ id, event, data }) => write(frame({ id, event, data })),
+    send({ id, event, data }) {
+      write(frame({ id, event, data }));
+      if (!closing.signal.aborted) keepAlive.refresh();
+    },
     comment: (text) => write(`: ${singleLine(text)}\n\n`),
     drained,
     close,

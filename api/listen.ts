@@ -7,17 +7,30 @@ import type { App, Log } from './context.ts';
 import { setProfile } from './profiles.ts';
 import type { UpgradeHandler } from './upgrade.ts';
 
-/** All headers of a request must have come within this time (slow-loris). */
-export const HEADERS_TIMEOUT_MS = 10_000;
-/** The whole request, body included, must have come within this time. */
-export const REQUEST_TIMEOUT_MS = 60_000;
-/** An idle connection is kept this long; longer than the usual 60 s of proxies, so that they close first. */
-export const KEEP_ALIVE_TIMEOUT_MS = 65_000;
-/** How often connections are looked at for the two above; less often would add to them. */
-const CONNECTION_CHECK_INTERVAL_MS = 5_000;
-export const MAX_HEADER_BYTES = 16 * 1024;
-/** Open connections of one listener, sockets of agents included. */
-export const MAX_CONNECTIONS = 20_000;
+/** What a connection may take and how long, on every listener. */
+export interface ListenLimits {
+  /** All headers of a request must have come within this time, TLS handshakes be done (slow-loris), milliseconds. */
+  headersTimeoutMs: number;
+  /** The whole request, body included, must have come within this time, milliseconds. */
+  requestTimeoutMs: number;
+  /** An idle connection is kept this long; longer than the usual 60 s of proxies, so that they close first. */
+  keepAliveTimeoutMs: number;
+  /** How often connections are looked at for the first two; less often would add to them. */
+  checkIntervalMs: number;
+  maxHeaderBytes: number;
+  /** Open connections of one listener, sockets of agents included. */
+  maxConnections: number;
+}
+
+export const defaultListenLimits: ListenLimits = {
+  headersTimeoutMs: 10_000,
+  requestTimeoutMs: 60_000,
+  keepAliveTimeoutMs: 65_000,
+  checkIntervalMs: 5_000,
+  maxHeaderBytes: 16 * 1024,
+  maxConnections: 20_000,
+};
+
 /** What is under way when the server stops may take this long to end. */
 export const DEFAULT_CLOSE_DEADLINE_MS = 10_000;
 
@@ -46,6 +59,8 @@ interface ListenDeps {
   app: App;
   upgrade: UpgradeHandler;
   log: Log;
+  /** Where they differ from the defaults. */
+  limits?: Partial<ListenLimits> | undefined;
 }
 
 /** Opens every listener, or none: throws with the address that could not be had. */
@@ -74,20 +89,27 @@ interface OpenServer {
 }
 
 async function openServer(
-  { upgrade, log }: ListenDeps,
+  { upgrade, log, limits: given }: ListenDeps,
   callback: http.RequestListener,
   listener: Listener,
 ): Promise<OpenServer> {
   const { host, port, profile, tls } = listener;
+  const limits = { ...defaultListenLimits, ...given };
   const options = {
-    headersTimeout: HEADERS_TIMEOUT_MS,
-    requestTimeout: REQUEST_TIMEOUT_MS,
-    maxHeaderSize: MAX_HEADER_BYTES,
-    connectionsCheckingInterval: CONNECTION_CHECK_INTERVAL_MS,
+    headersTimeout: limits.headersTimeoutMs,
+    requestTimeout: limits.requestTimeoutMs,
+    maxHeaderSize: limits.maxHeaderBytes,
+    connectionsCheckingInterval: limits.checkIntervalMs,
+    // A request that two readers could end at different places is refused.
+    insecureHTTPParser: false,
   };
-  const server = tls ? https.createServer({ ...options, ...tls }) : http.createServer(options);
-  server.keepAliveTimeout = KEEP_ALIVE_TIMEOUT_MS;
-  server.maxConnections = MAX_CONNECTIONS;
+  const server = tls
+    ? https.createServer({ ...options, ...tls, handshakeTimeout: limits.headersTimeoutMs })
+    : http.createServer(options);
+  server.keepAliveTimeout = limits.keepAliveTimeoutMs;
+  // Node drops what is above this count, so a client could push out what a proxy adds. The bytes are the bound.
+  server.maxHeadersCount = 0;
+  server.maxConnections = limits.maxConnections;
   const upgraded = new Set<Socket>();
   // Opened in advance and never used; `closeIdleConnections` takes them for busy ones.
   const unused = new Set<Duplex>();

@@ -1,7 +1,10 @@
 import { isProblem, problem } from '../contracts/errors.ts';
 import type { Principal, Resource, Verb } from '../contracts/principal.ts';
-import type { Handler, HandlerRequest, RouteContract } from '../contracts/route.ts';
+import { answersEvents, type Handler, type HandlerRequest, type RouteContract } from '../contracts/route.ts';
+import { refusalFor } from '../domain/policy.ts';
 import type { AppContext, AppMiddleware, Authenticate, Log } from './context.ts';
+import { type Denial, denialCodeOf } from './denials.ts';
+import type { SessionWatch } from './events/session-watch.ts';
 import type { OpenStreams } from './open-streams.ts';
 import { parseRequest } from './parse-request.ts';
 import type { RateLimit } from './rate-limit.ts';
@@ -13,6 +16,9 @@ export interface MountedRoute {
   readonly handle: (request: HandlerRequest<RouteContract>) => Promise<AnyReply>;
 }
 
+/** A body that took longer than this has its sender looked at again, milliseconds. */
+export const MAX_UNCHECKED_MS = 250;
+
 /** Joins a contract and a handler that keeps it. */
 export function mount<const Contract extends RouteContract, Handle extends Handler<Contract>>(
   contract: Contract,
@@ -22,23 +28,19 @@ export function mount<const Contract extends RouteContract, Handle extends Handl
   return { contract, handle: handler as unknown as MountedRoute['handle'] };
 }
 
-/** A known principal asked for something that the policy does not grant. */
-export interface Denial {
-  principal: Principal;
-  address: string;
-  requestId: string;
-  contract: RouteContract;
-}
-
 /** What every route needs around its handler. */
 export interface RouteFrame {
   authenticate: Authenticate;
+  /** The same principal with the rights of now, null when its credential has ended; asked where a body took its time. */
+  recheck?: (principal: Principal) => Promise<Principal | null>;
   /** The policy, asked before anything is looked up. */
   can: (principal: Principal, verb: Verb, resource: Resource) => boolean;
-  /** Hears of every refusal for lack of a right, before it is answered. Never throws. */
+  /** Hears of every refusal for who asks, from where or how often, before it is answered. Never throws. */
   onDenied?: (denial: Denial) => Promise<void>;
   rateLimit: RateLimit;
   streams: OpenStreams;
+  /** Ends streams whose credential has ended. */
+  sessions: SessionWatch;
   shutdown: AbortSignal;
   log: Log;
   /** Parse every reply with its schema and refuse undeclared errors: for tests, it costs a parse a request. */
@@ -52,27 +54,56 @@ export interface RouteFrame {
 export function routeMiddleware(frame: RouteFrame, { contract, handle }: MountedRoute): AppMiddleware {
   return async (ctx) => {
     ctx.state.route = contract;
-    const denial = await identify(frame, ctx, contract);
-    await frame.rateLimit(ctx, contract.rateClass);
-    if (denial) throw denial;
+    let isAsked = false;
     try {
+      // A query may hold the credential, so caches have nothing to go by that says whose answer it is.
+      if (contract.auth !== 'public') ctx.set('Cache-Control', 'no-store');
+      const denial = await identify(frame, ctx, contract);
+      await frame.rateLimit(ctx, contract);
+      if (denial) throw denial;
       authorise(frame, ctx, contract);
-      const request = await parseRequest(ctx, contract, frame.shutdown);
+      const since = performance.now();
+      let request = await parseRequest(ctx, contract, frame.shutdown);
+      if (performance.now() - since > MAX_UNCHECKED_MS && (await recheck(frame, ctx, contract))) {
+        request = { ...request, principal: ctx.state.principal as Principal };
+      }
+      isAsked = true;
       const answer = handle(request);
       const reply = await (frame.checkReplies ? declaredErrors(contract, answer) : answer);
       if (frame.checkReplies) checkReply(contract, reply);
       sendReply(ctx, contract, reply, frame);
     } catch (error) {
-      // By the policy of the route, or by what the handler found to depend on the thing or on the body.
-      if (isProblem(error, 'forbidden')) await reportDenial(frame, ctx, contract);
+      // By the frame, or by what the handler found to depend on the thing or on the body. Rates that the domain counts
+      // (failed attempts) are written by the domain.
+      if (!isAsked || !isProblem(error, 'rate_limited')) await reportDenial(frame, ctx, contract, error);
       throw error;
     }
   };
 }
 
-async function reportDenial(frame: RouteFrame, ctx: AppContext, contract: RouteContract): Promise<void> {
+/**
+ * Who asks is known before the body is read, and a body may take a minute: what was taken away meanwhile must not be
+ * used with it. False for a stranger.
+ */
+async function recheck(frame: RouteFrame, ctx: AppContext, contract: RouteContract): Promise<boolean> {
+  const { principal } = ctx.state;
+  if (principal === null || frame.recheck === undefined) return false;
+  ctx.state.principal = await frame.recheck(principal);
+  if (ctx.state.principal === null && contract.auth !== 'public') throw problem('invalid_token');
+  authorise(frame, ctx, contract);
+  return true;
+}
+
+async function reportDenial(
+  frame: RouteFrame,
+  ctx: AppContext,
+  contract: RouteContract,
+  error: unknown,
+): Promise<void> {
+  const code = denialCodeOf(error);
+  if (code === undefined) return;
   const { principal, address, requestId } = ctx.state;
-  if (principal !== null) await frame.onDenied?.({ principal, address, requestId, contract });
+  await frame.onDenied?.({ principal, address, requestId, contract, code });
 }
 
 /** Finds out who asks; a bad credential is returned so that the call is counted before it is refused. */
@@ -83,6 +114,7 @@ async function identify(frame: RouteFrame, ctx: AppContext, contract: RouteContr
       query: new URLSearchParams(ctx.querystring),
       family: contract.family,
       address: ctx.state.address,
+      channel: answersEvents(contract) ? 'stream' : 'request',
     });
   } catch (denial) {
     // A login with a stale token in the header is still a login.
@@ -97,5 +129,5 @@ function authorise(frame: RouteFrame, ctx: AppContext, contract: RouteContract):
   if (principal === null) throw problem('unauthorized');
   const isExpected =
     contract.auth === 'any' || principal.kind === 'system' || principal.kind === contract.auth;
-  if (!isExpected || !frame.can(principal, contract.verb, contract.resource)) throw problem('forbidden');
+  if (!isExpected || !frame.can(principal, contract.verb, contract.resource)) throw refusalFor(principal);
 }

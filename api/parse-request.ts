@@ -1,7 +1,7 @@
 import type { z } from 'zod';
 import { problem, type ValidationIssue } from '../contracts/errors.ts';
 import type { Principal } from '../contracts/principal.ts';
-import type { HandlerRequest, RouteContract } from '../contracts/route.ts';
+import { answersEvents, type HandlerRequest, type RouteContract } from '../contracts/route.ts';
 import type { AppContext } from './context.ts';
 import { readBody } from './middleware/read-body.ts';
 import { toValidationIssues } from './validation-issues.ts';
@@ -28,7 +28,7 @@ export async function parseRequest(
   }
   const parsed = {
     params: parse(contract.params, paramsOf(ctx, issues), 'path'),
-    query: parse(contract.query, queryOf(ctx, issues), 'query'),
+    query: parse(contract.query, queryOf(ctx, contract, issues), 'query'),
     headers: parse(contract.headers, ctx.req.headers, 'header'),
     body: parse(contract.body, body, 'body'),
     idempotencyKey: idempotencyKeyOf(ctx, issues),
@@ -53,9 +53,19 @@ function paramsOf(ctx: AppContext, issues: ValidationIssue[]): Record<string, st
   return params;
 }
 
-function queryOf(ctx: AppContext, issues: ValidationIssue[]): Record<string, string | string[]> {
+/** What `authenticate` reads where a query may hold a credential; no parameter of the route's own. */
+const credentialParameters = ['token', 'api_token', 'ticket'] as const;
+
+function queryOf(
+  ctx: AppContext,
+  contract: RouteContract,
+  issues: ValidationIssue[],
+): Record<string, string | string[]> {
   // Not ctx.URL: it is empty when the Host header is no host.
   const given = new URLSearchParams(ctx.querystring);
+  if (contract.family === 'ananta' || answersEvents(contract)) {
+    for (const name of credentialParameters) if (!contract.query?.shape[name]) given.delete(name);
+  }
   for (const [name, value] of given) refuseNul('query', name, value, issues);
   return parameterLists(given);
 }

@@ -7,9 +7,11 @@ import {
   type ReplySpec,
   type RouteContract,
   replySpec,
+  type StreamViewer,
 } from '../contracts/route.ts';
 import type { AppContext, Log } from './context.ts';
 import { openEventStream } from './event-stream.ts';
+import type { SessionWatch } from './events/session-watch.ts';
 import type { OpenStreams } from './open-streams.ts';
 
 /** A handler's answer without the types of its contract. */
@@ -17,7 +19,7 @@ export interface AnyReply {
   status: number;
   headers?: Readonly<Record<string, string>>;
   body?: unknown;
-  stream?: (stream: EventStream) => Promise<void>;
+  stream?: (stream: EventStream, viewer: StreamViewer) => Promise<void>;
   keepAliveText?: string;
   keepAliveMs?: number;
 }
@@ -25,6 +27,7 @@ export interface AnyReply {
 interface ReplyDeps {
   log: Log;
   streams: OpenStreams;
+  sessions: SessionWatch;
   shutdown: AbortSignal;
 }
 
@@ -45,12 +48,13 @@ export function sendReply(ctx: AppContext, contract: RouteContract, reply: AnyRe
     case 'bytes':
       if (!ctx.response.get('Content-Type')) ctx.set('Content-Type', spec.contentType);
       ctx.body = bytesBody(reply.body);
+      endWithCredential(ctx, contract, deps);
       return;
     case 'empty':
       ctx.body = null;
       return;
     case 'events':
-      sendEvents(ctx, reply, deps);
+      sendEvents(ctx, contract, reply, deps);
   }
 }
 
@@ -60,20 +64,34 @@ function bytesBody(body: unknown): Buffer | Readable {
   return Readable.from(body as AsyncIterable<Uint8Array>);
 }
 
+/** A long download is a stream like others: it is cut off when the credential ends, or the right to it. */
+function endWithCredential(ctx: AppContext, contract: RouteContract, { sessions }: ReplyDeps): void {
+  const { principal } = ctx.state;
+  if (!(ctx.body instanceof Readable) || principal === null || contract.auth === 'public') return;
+  const viewer = sessions.watch(principal, () => ctx.res.destroy(), contract);
+  void ctx.state.ended.then(viewer.stop);
+}
+
 /** Koa starts to send when the middlewares have returned, so the writer runs beside them. */
-function sendEvents(ctx: AppContext, reply: AnyReply, { log, shutdown, streams }: ReplyDeps): void {
+function sendEvents(ctx: AppContext, contract: RouteContract, reply: AnyReply, deps: ReplyDeps): void {
+  const { log, shutdown, streams, sessions } = deps;
   const { stream: write, keepAliveText, keepAliveMs } = reply;
   if (write === undefined || ctx.method === 'HEAD') {
     ctx.type = 'text/event-stream';
     ctx.body = '';
     return;
   }
-  const leave = streams.enter(ctx.state.principal);
+  const { principal } = ctx.state;
+  const leave = streams.enter(principal);
   void ctx.state.ended.then(leave);
   const stream = openEventStream(ctx, { keepAliveText, keepAliveMs, signal: shutdown });
-  write(stream)
+  const right = contract.auth === 'public' ? undefined : contract;
+  const viewer = principal === null ? null : sessions.watch(principal, stream.close, right);
+  if (viewer !== null) void ctx.state.ended.then(viewer.stop);
+  const writer = write(stream, viewer ?? { principal: null })
     .catch((err: unknown) => log.error({ event: 'event_stream_failed', requestId: ctx.state.requestId, err }))
     .finally(() => stream.close());
+  streams.writing(writer);
 }
 
 /** Throws when a reply is not one that the contract declares: its status, its body, or keys nobody promised. */

@@ -4,6 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { createChat } from '../chat-model.ts';
 import type { ServiceConfig } from '../config.ts';
 import { channels } from '../contracts/events.ts';
 import { readSealLag } from '../db/audit-seals.ts';
@@ -16,10 +17,14 @@ import { readOutboxLag } from '../db/outbox.ts';
 import { createOutboxStore } from '../db/outbox-store.ts';
 import type { DomainDeps, Log } from '../domain/deps.ts';
 import { type EnsuredAdmin, ensureAdmin } from '../domain/identity/admin.ts';
-import { DEFAULT_ACCESS_TOKEN_TTL_MS, type IdentityDeps } from '../domain/identity/deps.ts';
+import type { IdentityDeps } from '../domain/identity/deps.ts';
+import { recheckPrincipals } from '../domain/identity/live-principals.ts';
 import { createPasswordHasher, type PasswordHasher } from '../domain/identity/passwords.ts';
 import { can } from '../domain/policy.ts';
-import { setTaskNamespace } from '../domain/tasks/lost.ts';
+import { resealSecrets } from '../domain/reseal-secrets.ts';
+import { createSecretBox } from '../domain/secret-box.ts';
+import { createSharedCounts } from '../domain/shared-counts.ts';
+import { createRunningConfig } from '../running-config.ts';
 import { createTemporalClient, type TemporalClient } from '../temporal/connection.ts';
 import { createOutboxDispatcher } from '../temporal/dispatcher.ts';
 import { readTemporalOptions } from '../temporal/options.ts';
@@ -29,14 +34,20 @@ import { createAuthenticate } from './authenticate.ts';
 import { type Bridge, createBridge } from './bridge/bridge.ts';
 import { createRegistry, type Registry } from './bridge/registry.ts';
 import { createDenialRecorder } from './denials.ts';
+import { openDevLog } from './dev-log.ts';
 import { createHub, type Hub } from './events/hub.ts';
+import { createSessionWatch } from './events/session-watch.ts';
 import { type ListenerAddress, listen } from './listen.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { createOpenStreams } from './open-streams.ts';
 import type { Checks } from './readiness.ts';
 import { createRoutes } from './routes/index.ts';
+import { steelUpgradeRoute } from './routes/steel/socket.ts';
 import { eventUpgradeRoute } from './routes/v1/events.ts';
 import { createUpgradeRouter } from './upgrade.ts';
+
+/** Rest between two announcements to other processes, milliseconds: what an API under load adds to their latency. */
+const NOTIFY_GAP_MS = 10;
 
 export interface ApiServer {
   addresses: readonly ListenerAddress[];
@@ -61,6 +72,10 @@ export async function startApi(
   log: Log,
   options: ApiOptions = {},
 ): Promise<ApiServer> {
+  // First of all: what cannot be opened leaves nothing to close.
+  const devLog = config.devLogs
+    ? openDevLog({ folder: config.devLogsDir, orchestratorId: config.orchestratorId })
+    : undefined;
   const processId = randomUUID();
   const shutdown = new AbortController();
   const db = createDatabase({
@@ -69,7 +84,12 @@ export async function startApi(
     applicationName: 'steelthread-api',
     statementTimeoutMs: config.databaseStatementTimeoutMs,
   });
-  const notifier = createNotifier(db, (err) => log.warn({ event: 'notify_failed', err }));
+  const notifier = createNotifier(db, (err) => log.warn({ event: 'notify_failed', err }), {
+    gapMs: NOTIFY_GAP_MS,
+    urgent: [channels.agents, channels.batches],
+  });
+  const secrets = createSecretBox(config.settingsEncryptionKeys);
+  const running = createRunningConfig(config, { db, secrets, log });
   const temporalOptions = readTemporalOptions(config);
   const temporal = createTemporalClient({ ...temporalOptions, log });
   const hub = createHub({ db, onError: (err) => log.warn({ event: 'hub_read_failed', err }) });
@@ -79,7 +99,6 @@ export async function startApi(
     temporal,
     taskQueue: config.temporalTaskQueue,
     log,
-    onTaskStarted: (started) => setTaskNamespace(domain, started),
   });
   const domain: DomainDeps = {
     db,
@@ -92,19 +111,23 @@ export async function startApi(
       dispatcher,
       wakeAgents: (agentIds) => bridge.wake(agentIds),
     }),
-    limits: {
-      defaultTimeoutMs: config.defaultTimeoutMs,
-      maxTimeoutMs: config.maxTimeoutMs,
-      outputCapBytes: config.outputCapBytes,
-    },
+    limits: running.limits,
   };
   const identity: IdentityDeps = {
     ...domain,
     passwords: options.passwords ?? createPasswordHasher(),
+    secrets,
+    settings: running.port,
     identity: {
       secretKeys: config.secretKeys,
-      accessTokenTtlMs: config.accessTokenTtlMs ?? DEFAULT_ACCESS_TOKEN_TTL_MS,
-      agentToken: config.agentToken,
+      get accessTokenTtlMs() {
+        return running.values().accessTokenTtlMs;
+      },
+      agentToken: running.agentToken,
+      configuredAgentToken: config.agentToken,
+      get registration() {
+        return running.values().registration;
+      },
       agentTokenAdmin: config.agentTokenAdmin,
     },
   };
@@ -118,22 +141,26 @@ export async function startApi(
     temporal: { address: config.temporalAddress, namespace: config.temporalNamespace },
     log,
   });
+  const takeUpSettings = (): Promise<void> =>
+    running.refresh().catch((err: unknown) => log.warn({ event: 'settings_read_failed', err }));
   const metrics = createMetrics({ ofProcess: true });
   registerGauges(metrics, db, registry);
 
   const listener = createListener({
     url: config.databaseUrl,
-    channels: [channels.events, channels.agents, channels.output],
+    channels: [channels.events, channels.agents, channels.output, channels.settings],
     onNotify(channel, payload) {
       const ids = payload === '*' ? ('*' as const) : payload.split(',');
       if (channel === channels.events && payload !== processId) hub.poke();
       else if (channel === channels.agents) bridge.wake(ids);
       else if (channel === channels.output) hub.offerOutput(ids);
+      else if (channel === channels.settings) void takeUpSettings();
     },
     onReconnect() {
       hub.poke();
       hub.offerOutput('*');
       bridge.wake('*');
+      void takeUpSettings();
     },
     onError: (err) => log.warn({ event: 'listen_failed', err }),
   });
@@ -142,38 +169,56 @@ export async function startApi(
   const closeParts = async (): Promise<void> => {
     await bridge.close();
     await listener.close();
+    await running.close();
     await hub.close();
     await notifier.flush();
     await temporal.close();
     await db.destroy();
+    devLog?.close();
   };
 
   try {
     await hub.ready;
+    // Before anybody is let in: a replaced agent token must not work for a moment again.
+    await running.refresh();
+    await resealSecrets({ db, secrets, log });
     const admin = await ensureAdmin(identity, {
       username: config.adminUsername,
       email: config.adminEmail,
       password: config.adminPassword,
     });
-    const deps = { ...identity, hub };
+    const deps = { ...identity, hub, chat: createChat(running, { db, log }) };
     const streams = createOpenStreams();
+    const sessions = createSessionWatch({
+      hub,
+      log,
+      recheck: (principals) => recheckPrincipals(identity, principals),
+    });
+    const denials = createDenialRecorder(domain);
     const app = createApp({
       routes: createRoutes(deps),
       log,
+      devLog: devLog?.log,
       metrics,
       checks: createChecks(db, temporal),
       shutdown: shutdown.signal,
       authenticate,
+      recheck: async (principal) => (await recheckPrincipals(identity, [principal]))[0] ?? null,
       can: (principal, verb, resource) => can(principal, verb, resource),
-      onDenied: createDenialRecorder(domain),
+      onDenied: denials.onDenied,
       streams,
+      sessions,
+      countShared: createSharedCounts({ db, log }),
       options: appOptions(config, options),
     });
     const upgrade = createUpgradeRouter({
       routes: [
         bridge.upgradeRoute,
-        eventUpgradeRoute({ ...deps, authenticate, streams, shutdown: shutdown.signal }),
+        eventUpgradeRoute({ ...deps, authenticate, streams, sessions, shutdown: shutdown.signal }),
+        steelUpgradeRoute({ hub, log, authenticate, streams, sessions, shutdown: shutdown.signal }),
       ],
+      origins: pageOrigins(config),
+      onRefused: denials.onSocketRefused,
       trustProxyHops: config.trustProxyHops,
       shutdown: shutdown.signal,
       log,
@@ -194,6 +239,8 @@ export async function startApi(
           const stopped = listening.close();
           await bridge.close();
           await stopped;
+          // What was said before its reader had to go is still to be stored.
+          await streams.settled();
           await closeParts();
         })();
         return closed;
@@ -265,6 +312,12 @@ function appOptions(config: ServiceConfig, options: ApiOptions): AppOptions {
     checkReplies: options.checkReplies ?? false,
   };
 }
+
+/** Pages that may open sockets: those that may call the API, and our own. */
+const pageOrigins = ({ corsOrigins, publicUrl }: ServiceConfig): string[] => [
+  ...corsOrigins,
+  ...(publicUrl === null ? [] : [new URL(publicUrl).origin]),
+];
 
 function readTls(config: ServiceConfig): { cert: Buffer; key: Buffer } | undefined {
   if (config.tlsCert === null || config.tlsKey === null) return undefined;

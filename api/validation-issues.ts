@@ -49,7 +49,8 @@ function pydanticType(issue: ZodIssue): string {
     case 'too_big':
       return sizeType(issue.origin, 'too_long', 'less_than_equal');
     case 'invalid_format':
-      return issue.format === 'regex' ? 'string_pattern_mismatch' : `${issue.format}_parsing`;
+      if (issue.format === 'regex') return 'string_pattern_mismatch';
+      return issue.format === 'guid' ? 'uuid_parsing' : `${issue.format}_parsing`;
     case 'invalid_value':
       return issue.values.length > 1 ? 'enum' : 'literal_error';
     default:

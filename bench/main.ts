@@ -1,16 +1,24 @@
 /**
  * `npm run bench`: our paths against their peers, interleaved in one run on one machine. Ratios are what counts: an
  * absolute time on a busy machine means nothing. Writes bench/results/latest.json. `--quick` for a short look.
+ * With names of sections (`npm run bench -- chat`) only these run, and write bench/results/<name>.json.
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { cpus, totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { benchCommands } from './command.ts';
 import { startInstallation } from './installation.ts';
+import { benchLogins } from './logins.ts';
+import { isSection, runSections, sectionNames } from './sections.ts';
 import { printTable } from './statistics.ts';
 import { benchTasks } from './task.ts';
 
 const quick = process.argv.includes('--quick');
+const named = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
+for (const name of named) {
+  if (!isSection(name))
+    throw new Error(`no section is called ${name}; there are: ${sectionNames.join(', ')}`);
+}
 const resultsFolder = fileURLToPath(new URL('./results/', import.meta.url));
 
 const startedAt = performance.now();
@@ -21,6 +29,14 @@ const report = (what: string): void => {
 
 report('starting Postgres, Temporal, API, worker, agent and peers');
 const installation = await startInstallation();
+if (named.length > 0) {
+  try {
+    await runSections(installation, report, { names: named.filter(isSection), quick, resultsFolder });
+  } finally {
+    await installation.stop();
+  }
+  process.exit();
+}
 try {
   const commands = await benchCommands(
     installation,
@@ -34,6 +50,11 @@ try {
       ? { rounds: 1, latencySamples: 15, throughputCount: 100 }
       : { rounds: 3, latencySamples: 30, throughputCount: 300 },
   );
+  const logins = await benchLogins(
+    installation,
+    report,
+    quick ? { rounds: 2, samples: 6, probes: 300 } : { rounds: 5, samples: 12, probes: 1_000 },
+  );
   const ms = (value: number): string => `${value.toFixed(2)} ms`;
   const rate = (value: number): string => `${value.toFixed(1)} /s`;
   const verdict = (isMet: boolean): string => (isMet ? 'met' : 'NOT MET');
@@ -41,6 +62,8 @@ try {
   const rateRatio = tasks.task.perSecond / tasks.raw.perSecond;
   const floorRatio = commands.command.p50 / commands.floor.p50;
   const rawRatio = commands.raw.p50 / commands.command.p50;
+  const nameRatio = logins.unknownDifferenceMs / logins.sameDifferenceMs;
+  const crowdRatio = logins.crowded.p99 / logins.idle.p99;
   printTable([
     {
       measured: '(a) task, one step, auto: latency p50',
@@ -78,6 +101,24 @@ try {
       goal: '<= 1/5',
       verdict: verdict(rawRatio >= 5),
     },
+    {
+      measured: '(c) wrong password, unknown name: difference',
+      ours: ms(logins.unknownDifferenceMs),
+      peer: ms(logins.sameDifferenceMs),
+      'peer is': 'difference of two known names',
+      ratio: nameRatio.toFixed(2),
+      goal: '<= 2',
+      verdict: verdict(nameRatio <= 2),
+    },
+    {
+      measured: '(c) /livez while 100 log in: latency p99',
+      ours: ms(logins.crowded.p99),
+      peer: ms(logins.idle.p99),
+      'peer is': '/livez while idle',
+      ratio: crowdRatio.toFixed(2),
+      goal: '<= 10',
+      verdict: verdict(crowdRatio <= 10 && logins.isOrderly),
+    },
   ]);
   await mkdir(resultsFolder, { recursive: true });
   const machine = {
@@ -92,7 +133,8 @@ try {
     machine,
     tasks,
     commands,
-    ratios: { latencyRatio, rateRatio, floorRatio, rawRatio },
+    logins,
+    ratios: { latencyRatio, rateRatio, floorRatio, rawRatio, nameRatio, crowdRatio },
   };
   await writeFile(`${resultsFolder}latest.json`, `${JSON.stringify(result, null, 2)}\n`);
   console.log(`\nWritten to bench/results/latest.json`);

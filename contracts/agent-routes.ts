@@ -91,6 +91,7 @@ export const rotateAgentTokenRoute = defineRoute({
   path: '/v1/agents/{agentId}/rotate-token',
   summary: 'Replace the tokens of an agent by a new one',
   description: 'The new token is in this reply only. The old ones stop working at once.',
+  takesIdempotencyKey: true,
   rateClass: 'write',
   verb: 'revoke',
   params: agentParams,
@@ -106,6 +107,7 @@ export const enrolAgentRoute = defineRoute({
   summary: 'Trade an enrolment token for an agent token',
   description:
     'The agent token is in this reply only. A refused request does not use the enrolment token up.',
+  takesIdempotencyKey: true,
   rateClass: 'agent_registration',
   auth: 'public',
   body: enrolBodySchema,
@@ -125,6 +127,7 @@ export const createEnrolmentRoute = defineRoute({
   path: '/v1/agents/enrolments',
   summary: 'Make an enrolment token',
   description: 'The token is in this reply only; a repeated Idempotency-Key is refused (409).',
+  takesIdempotencyKey: true,
   rateClass: 'write',
   verb: 'enrol',
   body: createEnrolmentBodySchema,

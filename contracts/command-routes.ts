@@ -30,6 +30,7 @@ export const runCommandsRoute = defineRoute({
     'Waits for offline agents until `expiryMs`. The same Idempotency-Key with the same body, or the same ' +
     '`commandId` with the same act, is the same batch; without either, two requests are two commands. With ' +
     '`waitMs` the answer comes when every command is final, or the time is over (202).',
+  takesIdempotencyKey: true,
   rateClass: 'write',
   verb: 'execute',
   body: runCommandsBodySchema,
@@ -82,6 +83,7 @@ export const cancelCommandRoute = defineRoute({
   description:
     'Ends now when it is queued; when it is out, its agent is told to kill it and says how it ended. An ended ' +
     'command stays as it is.',
+  takesIdempotencyKey: true,
   rateClass: 'write',
   verb: 'cancel',
   params: commandParams,
@@ -107,6 +109,7 @@ export const cancelBatchRoute = defineRoute({
   method: 'POST',
   path: '/v1/batches/{batchId}/cancel',
   summary: 'Cancel every open command of a batch',
+  takesIdempotencyKey: true,
   rateClass: 'write',
   verb: 'cancel',
   params: batchParams,

@@ -18,7 +18,13 @@ interface ErrorRow {
 export const errorTable = {
   // The request itself
   bad_request: { status: 400, retryable: false, message: 'The request could not be understood' },
+  invalid_request: { status: 400, retryable: false, message: '{reason}' },
   malformed_json: { status: 400, retryable: false, message: 'The body is not acceptable JSON: {reason}' },
+  model_test_failed: {
+    status: 400,
+    retryable: true,
+    message: 'The language model cannot be used: {reason}',
+  },
   validation_failed: { status: 422, retryable: false, message: 'The request does not match its schema' },
   body_too_large: { status: 413, retryable: false, message: 'The body is larger than {maxBytes} bytes' },
   unsupported_media_type: { status: 415, retryable: false, message: 'Send the body as {accepted}' },
@@ -27,6 +33,7 @@ export const errorTable = {
     retryable: false,
     message: 'The cursor is not one this server has given out',
   },
+  password_refused: { status: 422, retryable: false, message: '{reason}' },
   not_supported: { status: 422, retryable: false, message: '{feature} is not supported' },
   method_not_allowed: { status: 405, retryable: false, message: 'Method Not Allowed' },
 
@@ -45,13 +52,25 @@ export const errorTable = {
     message: 'The enrolment token is invalid, expired or used',
   },
   mfa_required: { status: 401, retryable: false, message: 'A second factor is required' },
+  mfa_token_invalid: { status: 401, retryable: false, message: 'The second factor is wrong or used' },
   forbidden: { status: 403, retryable: false, message: 'You may not do this' },
+  origin_not_allowed: {
+    status: 403,
+    retryable: false,
+    message: 'Pages of this origin may not open sockets here',
+  },
   account_disabled: { status: 403, retryable: false, message: 'The account is disabled' },
   account_locked: {
     status: 403,
     retryable: true,
     message: 'Account is locked. Please try again in {seconds} seconds.',
   },
+  password_change_required: {
+    status: 403,
+    retryable: false,
+    message: 'The password must be changed before anything else',
+  },
+  registration_closed: { status: 403, retryable: false, message: 'Nobody can register here' },
   agent_revoked: { status: 403, retryable: false, message: 'Agent {agentId} has been revoked' },
 
   // What is asked for
@@ -60,6 +79,14 @@ export const errorTable = {
   step_not_found: { status: 404, retryable: false, message: 'Task {taskId} has no step {step}' },
   agent_not_found: { status: 404, retryable: false, message: 'Agent {agentId} was not found' },
   command_not_found: { status: 404, retryable: false, message: 'Command {commandId} was not found' },
+  conversation_not_found: {
+    status: 404,
+    retryable: false,
+    message: 'Conversation {conversationId} was not found',
+  },
+  session_not_found: { status: 404, retryable: false, message: 'Session {sessionId} was not found' },
+  setting_not_found: { status: 404, retryable: false, message: 'Setting {key} was not found' },
+  ban_not_found: { status: 404, retryable: false, message: 'Address {address} is not banned' },
   user_not_found: { status: 404, retryable: false, message: 'User {userId} was not found' },
 
   // The state it is in
@@ -86,6 +113,8 @@ export const errorTable = {
   },
   command_running: { status: 409, retryable: true, message: 'Command {commandId} is still {state}' },
   agent_not_connected: { status: 409, retryable: true, message: 'Agent {agentId} is not connected' },
+  user_exists: { status: 409, retryable: false, message: 'Another account has the name {username}' },
+  email_exists: { status: 409, retryable: false, message: 'Another account has the e-mail address {email}' },
   agent_exists: { status: 409, retryable: false, message: 'Another agent has the id {agentId}' },
   idempotency_conflict: {
     status: 422,
@@ -98,6 +127,11 @@ export const errorTable = {
     status: 429,
     retryable: true,
     message: 'Too many requests; try again in {seconds} seconds',
+  },
+  address_banned: {
+    status: 429,
+    retryable: true,
+    message: 'Too many failed attempts from this address; try again in {seconds} seconds',
   },
   budget_exceeded: { status: 429, retryable: true, message: 'The {scope} budget for the model is used up' },
 
@@ -113,6 +147,7 @@ export const errorTable = {
   database_unavailable: { status: 503, retryable: true, message: 'The database is not available' },
   temporal_unavailable: { status: 503, retryable: true, message: 'Temporal is not available' },
   model_unavailable: { status: 503, retryable: true, message: 'The language model is not available' },
+  answer_broken_off: { status: 502, retryable: true, message: "The language model's answer broke off" },
   local_agent_unavailable: { status: 503, retryable: true, message: 'The local agent is not connected' },
   execution_pending: {
     status: 504,

@@ -51,7 +51,8 @@ export const streamEventsRoute = defineRoute({
     'Last-Event-ID (or `lastEventId`): events may then be repeated, none is left out. Events are kept 7 days; an ' +
     'older cursor goes on at the oldest. A cursor that was never given out is refused (`invalid_cursor`). Whoever ' +
     'may not see all events is shown those of their own tasks and commands. A client that is 1 MiB behind is cut ' +
-    'off and resumes. The same by WebSocket: `ready` and `event` frames; the token may stand in `token`.',
+    'off and resumes. The same by WebSocket: `ready` and `event` frames. Browsers put a one-time ticket of ' +
+    '`POST /v1/auth/tickets` in `ticket`; a token may stand in `token`.',
   rateClass: 'read',
   verb: 'list',
   query: eventQuerySchema,

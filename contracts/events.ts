@@ -32,6 +32,9 @@ export const eventTypes = [
   'agent.updated',
   'agent.revoked',
   'session.revoked',
+  'setting.changed',
+  'token.rotated',
+  'event.posted',
 ] as const;
 export type EventType = (typeof eventTypes)[number];
 
@@ -62,6 +65,10 @@ export const channels = {
   output: 'steelthread_output',
   /** The outbox has due rows. Payload empty. */
   outbox: 'steelthread_outbox',
+  /** Settings were changed, or the shared agent token was rotated. Payload empty. */
+  settings: 'steelthread_settings',
+  /** Batches of tasks are in. Payload: comma-separated batch ids, or `*`. */
+  batches: 'steelthread_batches',
 } as const;
 
 /** Keep events this long, days. */

@@ -2,7 +2,15 @@ import { z } from 'zod';
 import { type ErrorCode, errorTable } from './errors.ts';
 import { errorSchemas } from './families/error-schemas.ts';
 import { errorTextOf } from './families/error-texts.ts';
-import { type BodyType, errorsOf, type ReplySpec, type RouteContract, replySpec } from './route.ts';
+import {
+  answersEvents,
+  type BodyType,
+  bodyMediaTypes,
+  errorsOf,
+  type ReplySpec,
+  type RouteContract,
+  replySpec,
+} from './route.ts';
 
 export interface OpenApiInfo {
   title: string;
@@ -43,7 +51,7 @@ export function openApiDocument(contracts: readonly RouteContract[], info: OpenA
     paths,
     components: {
       schemas: Object.fromEntries(Object.entries(schemas).sort(([a], [b]) => (a < b ? -1 : 1))),
-      securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } },
+      securitySchemes,
     },
   };
 }
@@ -73,16 +81,51 @@ function operation(variants: readonly RouteContract[], schemas: JsonObject): Jso
       description: contract.description ?? notes.join(' '),
     }),
     tags: contract.tags,
-    security: contract.auth === 'public' ? [] : [{ bearer: [] }],
+    security: securityOf(contract),
     parameters: [
       ...parameters('path', contract.params, schemas),
       ...parameters('query', contract.query, schemas),
       ...parameters('header', contract.headers, schemas),
-      ...(contract.method === 'POST' && !contract.headers?.shape['idempotency-key'] ? [idempotencyKey] : []),
+      ...(contract.takesIdempotencyKey ? [idempotencyKey] : []),
     ],
     ...(contract.body && { requestBody: requestBody(contract.body, contract.bodyTypes, schemas) }),
     responses: { ...errorResponses(contract, schemas), ...successResponses(variants, schemas) },
   };
+}
+
+/** Where `api/authenticate.ts` looks for a credential. */
+const securitySchemes = {
+  bearer: {
+    type: 'http',
+    scheme: 'bearer',
+    description: 'An access token, an API token (`stp_…`), the token of an agent, or the shared agent token',
+  },
+  apiKey: { type: 'apiKey', in: 'header', name: 'X-API-Key', description: 'The same as `bearer`' },
+  ticket: {
+    type: 'apiKey',
+    in: 'query',
+    name: 'ticket',
+    description: 'Of `POST /v1/auth/tickets`: opens one event stream or socket within 60 seconds',
+  },
+  queryToken: {
+    type: 'apiKey',
+    in: 'query',
+    name: 'token',
+    description:
+      'The same as `bearer`, for clients that cannot send headers. Prefer a ticket: addresses are logged',
+  },
+} as const;
+
+/** Any one of these. */
+function securityOf(contract: RouteContract): JsonObject[] {
+  if (contract.auth === 'public') return [];
+  const isStream = answersEvents(contract);
+  return [
+    { bearer: [] },
+    { apiKey: [] },
+    ...(isStream ? [{ ticket: [] }] : []),
+    ...(isStream || contract.family === 'ananta' ? [{ queryToken: [] }] : []),
+  ];
 }
 
 const idempotencyKey = {
@@ -112,11 +155,6 @@ function parameters(where: string, schema: z.ZodObject | undefined, schemas: Jso
   });
 }
 
-const mediaTypes: Record<BodyType, string> = {
-  json: 'application/json',
-  form: 'application/x-www-form-urlencoded',
-};
-
 function requestBody(
   body: z.ZodType,
   bodyTypes: readonly BodyType[] = ['json'],
@@ -125,7 +163,7 @@ function requestBody(
   const schema = jsonSchema(body, schemas);
   return {
     required: !body.safeParse(undefined).success,
-    content: Object.fromEntries(bodyTypes.map((type) => [mediaTypes[type], { schema }])),
+    content: Object.fromEntries(bodyTypes.map((type) => [bodyMediaTypes[type], { schema }])),
   };
 }
 

@@ -28,6 +28,8 @@ interface RouteShape {
   body?: z.ZodType;
   /** How the body may come; JSON unless said otherwise. */
   bodyTypes?: readonly BodyType[];
+  /** The handler makes use of `Idempotency-Key`; only then it is documented. */
+  takesIdempotencyKey?: true;
   replies: Readonly<Record<number, z.ZodType | ReplySpec>>;
   /** Codes this route's handler may throw; those of the frame (401, 403, 422 …) follow from the contract. */
   errors?: readonly ErrorCode[];
@@ -45,7 +47,13 @@ type RouteAccess =
       resource: Resource;
     };
 
-export type BodyType = 'json' | 'form';
+/** How bodies may come, with their media types. `report` is what browsers send of themselves: JSON by another name. */
+export const bodyMediaTypes = {
+  json: 'application/json',
+  form: 'application/x-www-form-urlencoded',
+  report: 'application/csp-report',
+} as const;
+export type BodyType = keyof typeof bodyMediaTypes;
 
 /** How a family words a code; `message` may name the code's parameters (`{agentId}`). */
 export interface ErrorText {
@@ -114,6 +122,11 @@ export interface EventStream {
   readonly closed: AbortSignal;
 }
 
+/** Who holds an open stream, with the rights of now (null where a stranger may). It is closed when they end. */
+export interface StreamViewer<Holder extends Principal | null = Principal | null> {
+  readonly principal: Holder;
+}
+
 type Output<Schema, Absent> = Schema extends z.ZodType ? z.output<Schema> : Absent;
 type Nothing = Record<never, never>;
 
@@ -141,10 +154,10 @@ export interface HandlerRequest<Contract extends RouteContract> {
 
 type ReplyHeaders = { headers?: Readonly<Record<string, string>> };
 
-type ReplyBody<Reply> = Reply extends { kind: 'events' }
+type ReplyBody<Reply, Holder extends Principal | null> = Reply extends { kind: 'events' }
   ? {
       /** Runs with the open stream; the stream ends when it returns or throws. Throw before returning this to answer an error. */
-      stream: (stream: EventStream) => Promise<void>;
+      stream: (stream: EventStream, viewer: StreamViewer<Holder>) => Promise<void>;
       /** Text of the keep-alive comment. */
       keepAliveText?: string;
       keepAliveMs?: number;
@@ -164,7 +177,7 @@ type ReplyBody<Reply> = Reply extends { kind: 'events' }
 /** What a handler answers: one of the contract's replies. */
 export type HandlerReply<Contract extends RouteContract> = {
   [Status in keyof Contract['replies'] & number]: { status: Status } & ReplyHeaders &
-    ReplyBody<Contract['replies'][Status]>;
+    ReplyBody<Contract['replies'][Status], HandlerRequest<Contract>['principal']>;
 }[keyof Contract['replies'] & number];
 
 export type Handler<Contract extends RouteContract> = (
@@ -196,6 +209,10 @@ export function pathParameters(path: string): string[] {
   return [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name ?? '');
 }
 
+/** Does the route answer an event stream? */
+export const answersEvents = ({ replies }: Pick<RouteContract, 'replies'>): boolean =>
+  Object.values(replies).some((reply) => 'kind' in reply && reply.kind === 'events');
+
 /** The reply of a status with its defaults filled in; undefined when the contract does not declare it. */
 export function replySpec(contract: RouteContract, status: number): ReplySpec | undefined {
   const reply = contract.replies[status];
@@ -218,7 +235,7 @@ export function errorsOf(contract: RouteContract): ErrorCode[] {
   return [...codes];
 }
 
-const accessErrors = ['unauthorized', 'invalid_token', 'forbidden'] as const;
+const accessErrors = ['unauthorized', 'invalid_token', 'forbidden', 'password_change_required'] as const;
 const bodyErrors = ['malformed_json', 'body_too_large', 'unsupported_media_type'] as const;
 const serverErrors = [
   'internal_error',

@@ -38,4 +38,9 @@ export const resumeQuery = {
     .meta({ description: 'As the header Last-Event-ID, which goes before it' }),
   token: z.string().optional().meta({ description: 'As the header Authorization, which goes before it' }),
   api_token: z.string().optional().meta({ description: 'As `token`' }),
+  ticket: z
+    .string()
+    .max(128)
+    .optional()
+    .meta({ description: 'A one-time ticket of `POST /v1/auth/tickets`' }),
 };

@@ -39,6 +39,7 @@ export const createTaskRoute = defineRoute({
   description:
     'The task begins when Temporal is reached, at once or later. `preApproved` needs the right to decide. ' +
     'The same Idempotency-Key with the same body answers the task it made before, as it is now (200).',
+  takesIdempotencyKey: true,
   rateClass: 'write',
   verb: 'create',
   body: createTaskBodySchema,
@@ -119,6 +120,7 @@ export const proposeRoute = defineRoute({
   description:
     'Needed in manual mode; in the other modes the task asks by itself and this only waits. An undecided ' +
     'proposal is the answer as it stands.',
+  takesIdempotencyKey: true,
   rateClass: 'write',
   verb: 'propose',
   params: taskParams,
@@ -138,6 +140,7 @@ export const decideRoute = defineRoute({
   description:
     'The digest binds the decision to the exact bytes and agents. It is decided once; the same decision by the ' +
     'same principal again is the same answer. Edit sends the digest of the proposal and the new act.',
+  takesIdempotencyKey: true,
   rateClass: 'write',
   verb: 'decide',
   params: taskParams,
@@ -165,6 +168,7 @@ export const executeRoute = defineRoute({
   description:
     'A direct execution is recorded as proposal and approval by you. Answers at once: follow the output, the ' +
     'events, or read the steps. Without an Idempotency-Key a second request may run a second command.',
+  takesIdempotencyKey: true,
   rateClass: 'write',
   verb: 'execute',
   params: taskParams,
@@ -195,6 +199,7 @@ export const cancelTaskRoute = defineRoute({
   description:
     'Queued commands end now; running ones are told to stop, and the task ends when they have. Canceling again ' +
     'is the same answer.',
+  takesIdempotencyKey: true,
   rateClass: 'write',
   verb: 'cancel',
   params: taskParams,
@@ -209,6 +214,7 @@ export const assignTaskRoute = defineRoute({
   path: '/v1/tasks/{taskId}/assign',
   summary: 'Move a task to another agent',
   description: 'An undecided proposal was made for another machine: it becomes void.',
+  takesIdempotencyKey: true,
   rateClass: 'write',
   verb: 'assign',
   params: taskParams,
@@ -222,6 +228,7 @@ export const archiveTaskRoute = defineRoute({
   method: 'POST',
   path: '/v1/tasks/{taskId}/archive',
   summary: 'Archive an ended task',
+  takesIdempotencyKey: true,
   rateClass: 'write',
   verb: 'archive',
   params: taskParams,
@@ -234,6 +241,7 @@ export const restoreTaskRoute = defineRoute({
   method: 'POST',
   path: '/v1/tasks/{taskId}/restore',
   summary: 'Take a task out of the archive',
+  takesIdempotencyKey: true,
   rateClass: 'write',
   verb: 'archive',
   params: taskParams,

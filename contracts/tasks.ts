@@ -1,5 +1,6 @@
 /** Tasks, steps, decisions and the timeline, as the house API speaks them. */
 import { z } from 'zod';
+import { actSchema } from './act.ts';
 import { agentIdSchema } from './agent-protocol.ts';
 import { actRequestSchema, commandSchema } from './commands.ts';
 import { actorRefSchema, pageOf, pageQuery, timeSchema } from './shared.ts';
@@ -124,7 +125,11 @@ export const stepSchema = z
     proposalId: z.uuid(),
     origin: z.enum(['model', 'person']),
     author: actorRefSchema,
-    text: z.string(),
+    text: z.string().meta({ description: 'The command as a person reads it' }),
+    act: actSchema.meta({
+      description:
+        'All that the digest binds and a decision lets run: also input, environment, user, elevation',
+    }),
     mode: z.enum(['shell', 'argv']),
     shell: z.string().nullable(),
     timeoutMs: z.int(),

@@ -64,17 +64,17 @@ export interface StepRef {
   step: number;
 }
 
-/** What `propose` found or did for a step. */
+/** What `propose` found or did for a step, or for a later one (`step`) that quick steps before it led to. */
 export type ProposeOutcome =
   /** The task is over (finished by this call, canceled before, or its run is not the row's). */
-  | { kind: 'ended'; end: TaskEnd }
+  | { kind: 'ended'; end: TaskEnd; step?: number }
   /** A proposal is written and waits for a decision until `expiresAtMs`. */
   | { kind: 'awaiting'; step: number; expiresAtMs: number }
   /** Decided already (policy, or by the time of a retry) and a batch is out. */
   | { kind: 'running'; step: number; batchId: string }
   /** Approved and waiting to be executed (manual mode). */
   | { kind: 'held'; step: number }
-  /** Rejected or voided by the time of a retry: go on with the next step. */
+  /** Over: its batch is in, or it was rejected or voided by the time of a retry. Go on with the next step. */
   | { kind: 'again'; step: number }
   /** No agent fits; ask again after `retryAfterMs`. */
   | { kind: 'waiting'; reason: string; retryAfterMs: number };
@@ -92,7 +92,10 @@ export type TaskPhase =
 
 /** Activities of the task workflow; the worker's createActivities implements exactly this. */
 export interface TaskActivities {
-  /** Claim, assign, ask the model, write the step (or finish the task). Idempotent per (task run, step). */
+  /**
+   * Claim, assign, ask the model, write the step (or finish the task). Idempotent per (task run, step). Where a step
+   * runs undecided and its command ends in a moment, goes on with the next step.
+   */
   propose(ref: StepRef): Promise<ProposeOutcome>;
   /** The approval timer fired. Returns what the row says now. */
   expireApproval(ref: StepRef): Promise<ProposeOutcome>;

@@ -1,5 +1,6 @@
 /** How other processes hear of a unit of work that has committed. */
 import { channels } from '../contracts/events.ts';
+import type { EventRow } from '../db/events.ts';
 import type { Notifier } from '../db/notify.ts';
 import type { OutboxRow } from '../db/outbox.ts';
 import type { Announcer } from './deps.ts';
@@ -13,7 +14,10 @@ export interface AnnouncerDeps {
 /** The announcer of a process without sockets or clients of its own: everything goes out by NOTIFY. */
 export function createAnnouncer({ notifier, dispatcher }: AnnouncerDeps): Announcer {
   return {
-    events: () => notifier.notify(channels.events),
+    events(rows) {
+      notifier.notify(channels.events);
+      announceBatches(notifier, rows);
+    },
     agents: (agentIds) => notifier.notify(channels.agents, agentIds),
     output: (commandIds) => notifier.notify(channels.output, commandIds),
     outbox(rows) {
@@ -23,4 +27,12 @@ export function createAnnouncer({ notifier, dispatcher }: AnnouncerDeps): Announ
       });
     },
   };
+}
+
+/** Whoever attends a batch of a task (domain/tasks/attendance.ts) hears that it is in. */
+export function announceBatches(notifier: AnnouncerDeps['notifier'], rows: readonly EventRow[]): void {
+  const batchIds = rows.flatMap(({ type, batchId }) =>
+    type === 'task.step_finished' && batchId !== null ? [batchId] : [],
+  );
+  if (batchIds.length > 0) notifier.notify(channels.batches, batchIds);
 }

@@ -1,6 +1,6 @@
 /** What the language model may cost: sums over `llm_calls`, asked before a call, added to after it. */
 import type { Db } from '../db/database.ts';
-import { insertLlmCall, readSpending } from '../db/llm-calls.ts';
+import { insertLlmCall, type LlmPurpose, readSpending } from '../db/llm-calls.ts';
 import { type Budget, LlmError } from '../llm/port.ts';
 
 /** US dollars; a day is one of UTC. */
@@ -17,8 +17,19 @@ export const noLimits: BudgetLimits = {
   dayUsd: Number.POSITIVE_INFINITY,
 };
 
-/** `scope.taskId` is the task's row uuid. Parallel calls may overshoot a limit by one call each. */
-export function createBudget({ db, limits }: { db: Db; limits: BudgetLimits }): Budget {
+/**
+ * `scope.taskId` is the task's row uuid. Parallel calls may overshoot a limit by one call each.
+ * @param purpose what its calls are recorded as; the sums are over all purposes
+ */
+export function createBudget({
+  db,
+  limits,
+  purpose = 'propose',
+}: {
+  db: Db;
+  limits: BudgetLimits;
+  purpose?: LlmPurpose;
+}): Budget {
   const isUnlimited = Object.values(limits).every((limit) => limit === Number.POSITIVE_INFINITY);
   return {
     async assertWithin(scope) {
@@ -28,11 +39,14 @@ export function createBudget({ db, limits }: { db: Db; limits: BudgetLimits }): 
         (spent.taskUsd >= limits.taskUsd && 'task') ||
         (spent.principalDayUsd >= limits.userDayUsd && 'user') ||
         (spent.dayUsd >= limits.dayUsd && 'day');
-      if (used) throw new LlmError('llm_budget_exceeded', `The ${used} budget for the model is used up`);
+      if (used) {
+        const message = `The ${used} budget for the model is used up`;
+        throw new LlmError('llm_budget_exceeded', message, { budget: used });
+      }
     },
     async record(scope, usage, outcome) {
       const { taskId, principalId } = scope;
-      await insertLlmCall(db, { ...usage, purpose: 'propose', taskId, principalId, outcome });
+      await insertLlmCall(db, { ...usage, purpose, taskId, principalId, outcome });
     },
   };
 }

@@ -1,6 +1,8 @@
 /** What domain functions are given: narrow ports, built by the composition roots (`api/server.ts`, `worker/service.ts`). */
 import type { Act, ActBinding } from '../contracts/act.ts';
 import type { Principal } from '../contracts/principal.ts';
+import type { BatchRow } from '../db/batches.ts';
+import type { CommandRow } from '../db/commands.ts';
 import type { Db } from '../db/database.ts';
 import type { EventRow } from '../db/events.ts';
 import type { OutboxRow } from '../db/outbox.ts';
@@ -24,6 +26,8 @@ export interface Actor {
 /** Told after a commit, never before. Losing what it says costs latency only: every listener also polls. */
 export interface Announcer {
   events(rows: readonly EventRow[]): void;
+  /** Batches that ended just now, with all their commands; told before their events, and not of every batch. */
+  batches?(finished: readonly FinishedBatch[]): void;
   /** Commands wait for these agents, or a cancel concerns them. */
   agents(agentIds: readonly string[]): void;
   /** Output of these commands was stored. */
@@ -32,10 +36,18 @@ export interface Announcer {
   outbox(rows: readonly OutboxRow[]): void;
 }
 
+/** A batch none of whose commands is pending any more, and those commands, as they were committed. */
+export interface FinishedBatch {
+  batch: BatchRow;
+  commands: readonly CommandRow[];
+}
+
 /** Sockets that this very process holds, so that a command for one of them is inserted as sent and goes out at once. */
 export interface LocalSockets {
   /** Connected, websocket-delivered, not draining agents of `agentIds` with their epochs. */
   epochsOf(agentIds: readonly string[]): ReadonlyMap<string, number>;
+  /** The default shell that an agent connected here has named in its hello. */
+  defaultShellOf(agentId: string): string | undefined;
   /** Send these commands now: they are committed as `sent` at these epochs. */
   dispatch(orders: readonly DispatchOrder[]): void;
 }

@@ -4,6 +4,13 @@ import { createAgents } from './0002_create_agents.ts';
 import { createTasks } from './0003_create_tasks.ts';
 import { createCommands } from './0004_create_commands.ts';
 import { createEvents } from './0005_create_events.ts';
+import { accounts } from './0006_accounts.ts';
+import { loginAttempts } from './0007_login_attempts.ts';
+import { settingsStore } from './0008_settings_store.ts';
+import { tokens } from './0009_tokens.ts';
+import { createAuditIndexes } from './0010_audit_indexes.ts';
+import { createConversations } from './0011_conversations.ts';
+import { createPostedEvents } from './0012_posted_events.ts';
 import type { Migration } from './migration.ts';
 
 export const migrations: readonly Migration[] = [
@@ -12,4 +19,11 @@ export const migrations: readonly Migration[] = [
   createTasks,
   createCommands,
   createEvents,
+  accounts,
+  loginAttempts,
+  settingsStore,
+  tokens,
+  createAuditIndexes,
+  createConversations,
+  createPostedEvents,
 ];

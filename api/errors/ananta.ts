@@ -23,7 +23,7 @@ function dataOf(fact: ErrorFact): Record<string, unknown> {
     case 'unauthorized':
       return { details: 'Missing Authorization (header or token param)', ...fact.details };
     case 'invalid_token':
-      return { details: 'Invalid token', ...fact.details };
+      return { details: fact.details?.reason === 'expired' ? 'Token expired' : 'Invalid token' };
     case 'forbidden':
       return { details: 'Admin privileges required', ...fact.details };
     case 'validation_failed':

@@ -1,11 +1,12 @@
-/** Open streams and sockets outlive the check at their start: their sessions are looked at again (promise P8). */
-import type { Principal } from '../../contracts/principal.ts';
-import type { DomainDeps } from '../../domain/deps.ts';
-import { findLivePrincipals, SESSION_RECHECK_MS } from '../../domain/identity/sessions.ts';
+/** Open streams and sockets outlive the check at their start: their credentials are looked at again (promise P8). */
+import type { Principal, Resource, Verb } from '../../contracts/principal.ts';
+import type { Log } from '../../domain/deps.ts';
+import { CREDENTIAL_RECHECK_MS } from '../../domain/identity/live-principals.ts';
+import { can } from '../../domain/policy.ts';
 import type { Hub } from './hub.ts';
 
 /** Twice as often as promised, so that a slow answer of the database does not break the promise. */
-const CHECK_INTERVAL_MS = SESSION_RECHECK_MS / 2;
+const CHECK_INTERVAL_MS = CREDENTIAL_RECHECK_MS / 2;
 
 /** Who holds a stream, with the rights of now. */
 export interface Viewer {
@@ -13,18 +14,40 @@ export interface Viewer {
   stop(): void;
 }
 
+/** What opening it took; it ends when that is no longer held. */
+export interface Right {
+  verb: Verb;
+  resource: Resource;
+}
+
 export interface SessionWatch {
-  /** Watch until `stop`; `onGone` is called once, when the session has ended. A principal without one is not watched. */
-  watch(principal: Principal, onGone: () => void): Viewer;
+  /**
+   * Watch until `stop`. `onGone` is called once: when the session or token has ended, its owner was disabled, or no
+   * longer holds the right.
+   */
+  watch(principal: Principal, onGone: () => void, right?: Right): Viewer;
+}
+
+/** The credentials of now, in the order asked; null for one that has ended. */
+export type Recheck = (principals: readonly Principal[]) => Promise<(Principal | null)[]>;
+
+interface SessionWatchDeps {
+  hub: Pick<Hub, 'subscribe'>;
+  log: Log;
+  recheck: Recheck;
 }
 
 interface Watched {
   principal: Principal;
+  right: Right | undefined;
   onGone: () => void;
 }
 
-/** One query for all that is watched: every few seconds, and at once when a session ends. Idle while nothing is watched. */
-export function createSessionWatch(deps: Pick<DomainDeps, 'db' | 'log'> & { hub: Hub }): SessionWatch {
+/** Events that say that a credential has ended somewhere; each only spares the wait for the next look. */
+const endings = new Set(['session.revoked', 'token.rotated']);
+
+/** One look for all that is watched: every few seconds, and at once when a session ends. Idle while nothing is watched. */
+export function createSessionWatch({ hub, log, recheck }: SessionWatchDeps): SessionWatch {
   const watched = new Set<Watched>();
   let timer: NodeJS.Timeout | undefined;
   let unsubscribe = (): void => {};
@@ -41,35 +64,34 @@ export function createSessionWatch(deps: Pick<DomainDeps, 'db' | 'log'> & { hub:
     while (again) {
       again = false;
       // While the database is away nothing happens that could be shown: keep what is open.
-      await checkOnce().catch((err: unknown) => deps.log.warn({ event: 'session_check_failed', err }));
+      await checkOnce().catch((err: unknown) => log.warn({ event: 'session_check_failed', err }));
     }
     isChecking = false;
   };
 
   const checkOnce = async (): Promise<void> => {
     const asked = [...watched];
-    const ids = new Set(asked.flatMap(({ principal }) => principal.sessionId ?? []));
-    const live = await findLivePrincipals(deps, [...ids]);
-    for (const viewer of asked) {
-      const now = live.get(viewer.principal.sessionId ?? '');
-      if (now !== undefined) viewer.principal = now;
-      else if (stop(viewer)) viewer.onGone();
-    }
+    const current = await recheck(asked.map(({ principal }) => principal));
+    asked.forEach((viewer, at) => {
+      const now = current[at] ?? null;
+      if (now !== null) viewer.principal = now;
+      if ((now === null || !mayStay(now, viewer.right)) && stop(viewer)) viewer.onGone();
+    });
   };
 
   const start = (viewer: Watched): void => {
     watched.add(viewer);
     if (timer !== undefined) return;
     timer = setInterval(check, CHECK_INTERVAL_MS);
-    unsubscribe = deps.hub.subscribe(({ row }) => {
-      if (row.type === 'session.revoked') check();
+    unsubscribe = hub.subscribe(({ row }) => {
+      if (endings.has(row.type)) check();
     });
   };
 
   /** True when it was watched until now. */
   const stop = (viewer: Watched): boolean => {
     const wasWatched = watched.delete(viewer);
-    if (watched.size === 0) {
+    if (wasWatched && watched.size === 0) {
       clearInterval(timer);
       timer = undefined;
       unsubscribe();
@@ -78,9 +100,9 @@ export function createSessionWatch(deps: Pick<DomainDeps, 'db' | 'log'> & { hub:
   };
 
   return {
-    watch(principal, onGone) {
-      const viewer: Watched = { principal, onGone };
-      if (principal.sessionId !== null) start(viewer);
+    watch(principal, onGone, right) {
+      const viewer: Watched = { principal, right, onGone };
+      start(viewer);
       return {
         get principal() {
           return viewer.principal;
@@ -90,3 +112,6 @@ export function createSessionWatch(deps: Pick<DomainDeps, 'db' | 'log'> & { hub:
     },
   };
 }
+
+const mayStay = (principal: Principal, right: Right | undefined): boolean =>
+  right === undefined || can(principal, right.verb, right.resource);

@@ -12,13 +12,17 @@ export function exactCors({ origins }: { origins: readonly string[] }): AppMiddl
     allowMethods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
     exposeHeaders: [
       'ETag',
+      'Link',
       'Location',
       'Retry-After',
+      'X-Next-Cursor',
       'X-Request-Id',
       'X-Correlation-ID',
       'X-RateLimit-Limit',
       'X-RateLimit-Remaining',
       'X-RateLimit-Reset',
+      'RateLimit',
+      'RateLimit-Policy',
     ],
     maxAge: PREFLIGHT_MAX_AGE_SECONDS,
   });

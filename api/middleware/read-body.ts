@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import { problem } from '../../contracts/errors.ts';
-import type { BodyType } from '../../contracts/route.ts';
+import { type BodyType, bodyMediaTypes } from '../../contracts/route.ts';
 import type { AppContext } from '../context.ts';
-import { parseStrictJson } from './strict-json.ts';
+import { isForbiddenKey, parseStrictJson } from './strict-json.ts';
 
 /** Largest body of a request. */
 export const MAX_BODY_BYTES = 1024 * 1024;
@@ -13,15 +13,13 @@ export const MAX_BODY_BYTES = 1024 * 1024;
  */
 const MAX_DISCARDED_BYTES = 8 * MAX_BODY_BYTES;
 
-const mediaTypes: Record<BodyType, string> = {
-  json: 'application/json',
-  form: 'application/x-www-form-urlencoded',
-};
+/** Fields of a form; no form of ours has more than a handful. */
+const MAX_FORM_FIELDS = 100;
 
 /**
  * Reads and parses the body; undefined when the request has none.
  *
- * Throws `unsupported_media_type`, `body_too_large`, `malformed_json`.
+ * Throws `unsupported_media_type`, `body_too_large`, `malformed_json`, `bad_request` (a form).
  */
 export async function readBody(ctx: AppContext, accepted: readonly BodyType[] = ['json']): Promise<unknown> {
   if (!mayHaveBody(ctx)) return undefined;
@@ -30,6 +28,7 @@ export async function readBody(ctx: AppContext, accepted: readonly BodyType[] = 
   if (text === '') return undefined;
   switch (bodyTypeOf(ctx, accepted)) {
     case 'json':
+    case 'report':
       return parseStrictJson(text);
     case 'form':
       return parseForm(text);
@@ -49,16 +48,23 @@ function assertPlainEncoding(ctx: AppContext): void {
 }
 
 function bodyTypeOf(ctx: AppContext, accepted: readonly BodyType[]): BodyType {
-  const mediaType = ctx.get('Content-Type').split(';', 1)[0]?.trim().toLowerCase() ?? '';
+  const [mediaType = '', ...parameters] = ctx
+    .get('Content-Type')
+    .split(';')
+    .map((part) => part.trim().toLowerCase());
   const found = accepted.find((type) => matches(mediaType, type));
-  if (found !== undefined) return found;
-  const names = accepted.map((type) => mediaTypes[type]).join(' or ');
-  throw problem('unsupported_media_type', { accepted: names });
+  if (found !== undefined && parameters.every(isUtf8)) return found;
+  const names = accepted.map((type) => bodyMediaTypes[type]).join(' or ');
+  throw problem('unsupported_media_type', { accepted: found === undefined ? names : `${names}, in UTF-8` });
 }
+
+/** Another encoding is not read as what it says it is: two readers would see two texts. */
+const isUtf8 = (parameter: string): boolean =>
+  !/^charset\s*=/.test(parameter) || /^charset\s*=\s*"?utf-?8"?$/.test(parameter);
 
 function matches(mediaType: string, type: BodyType): boolean {
   return (
-    mediaType === mediaTypes[type] || (type === 'json' && /^application\/[\w.-]+\+json$/.test(mediaType))
+    mediaType === bodyMediaTypes[type] || (type === 'json' && /^application\/[\w.-]+\+json$/.test(mediaType))
   );
 }
 
@@ -99,7 +105,15 @@ function decodeUtf8(bytes: Buffer): string {
   }
 }
 
-/** Form fields as an object of texts; the last of equal names wins, as forms have it. */
+/** Form fields as an object of texts. A field that is there twice is refused: one reader takes the first, one the last. */
 function parseForm(text: string): Record<string, string> {
-  return Object.fromEntries(new URLSearchParams(text));
+  const fields = new Map<string, string>();
+  for (const [name, value] of new URLSearchParams(text)) {
+    const isTooMany = fields.size >= MAX_FORM_FIELDS;
+    if (isTooMany || fields.has(name) || isForbiddenKey(name) || `${name}${value}`.includes('\0')) {
+      throw problem('bad_request');
+    }
+    fields.set(name, value);
+  }
+  return Object.fromEntries(fields);
 }

@@ -1,15 +1,10 @@
-import { v7 as newId } from 'uuid';
-import { type AppMiddleware, clientAddress, stripSecrets } from '../context.ts';
+import { type AppMiddleware, clientAddress, requestIdOf, stripSecrets } from '../context.ts';
 import { profileOf } from '../profiles.ts';
-
-/** What a client may choose as correlation id: nothing that could break a log line or a header. */
-const safeRequestId = /^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$/;
 
 /** Fills in the state every later middleware relies on, and names the request to the client. */
 export function requestFacts({ trustProxyHops }: { trustProxyHops: number }): AppMiddleware {
   return async (ctx, next) => {
-    const claimed = ctx.get('X-Request-Id') || ctx.get('X-Correlation-ID');
-    const requestId = safeRequestId.test(claimed) ? claimed : newId();
+    const requestId = requestIdOf(ctx.req.headers);
     Object.assign(ctx.state, {
       requestId,
       profile: profileOf(ctx.req),

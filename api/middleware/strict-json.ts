@@ -5,6 +5,9 @@ export const MAX_JSON_DEPTH = 64;
 
 const forbiddenKeys = new Set(['__proto__', 'constructor', 'prototype']);
 
+/** Does the key reach a prototype? */
+export const isForbiddenKey = (key: string): boolean => forbiddenKeys.has(key);
+
 /**
  * JSON.parse for bodies of strangers. Beyond the grammar it refuses what one reader takes for something else than
  * another: duplicate keys, keys that reach prototypes, nesting deeper than `MAX_JSON_DEPTH`, and text that the
@@ -91,7 +94,7 @@ function stringContent(text: string, start: number, end: number): string {
 }
 
 function addKey(keys: OpenContainer | undefined, key: string): void {
-  if (forbiddenKeys.has(key)) throw refusal(`the key "${key}" is not allowed`);
+  if (isForbiddenKey(key)) throw refusal(`the key "${key}" is not allowed`);
   if (keys?.has(key)) throw refusal(`the key "${key.slice(0, 100)}" is there twice`);
   keys?.add(key);
 }

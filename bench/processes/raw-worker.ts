@@ -13,7 +13,7 @@ const worker = await Worker.create({
   workflowsPath: fileURLToPath(new URL('./raw-workflows.ts', import.meta.url)),
   activities: { nothing: async () => {} },
   maxConcurrentWorkflowTaskExecutions: 20,
-  maxConcurrentActivityTaskExecutions: 64,
+  maxConcurrentActivityTaskExecutions: 128,
   maxConcurrentWorkflowTaskPolls: 4,
   maxConcurrentActivityTaskPolls: 4,
   maxCachedWorkflows: 1_000,

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const pages = [...markdownIn('docs'), 'README.md', 'CHANGELOG.md'].filter((page) =>
+const pages = [...markdownIn('docs'), 'README.md', 'SECURITY.md', 'CHANGELOG.md'].filter((page) =>
   existsSync(join(root, page)),
 );
 

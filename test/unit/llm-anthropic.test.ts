@@ -99,7 +99,7 @@ describe('answers', () => {
     stub.enqueue({ type: 'done' });
     await propose();
     const body = stub.requests[0]?.body;
-    expect(body?.tools.map((tool) => tool.name)).toEqual(['propose_command', 'task_done']);
+    expect(body?.tools?.map((tool) => tool.name)).toEqual(['propose_command', 'task_done']);
     expect(body?.tool_choice).toEqual({ type: 'auto', disable_parallel_tool_use: true });
     expect(body?.system).toContain('never an instruction');
     expect(body?.system).not.toContain(request.task.goal);

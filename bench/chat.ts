@@ -1,0 +1,160 @@
+/**
+ * (d) Chat. What a token costs on its way from the provider through us to a client, against a bare pipe on the same way:
+ * both begin when the provider writes the token and end when the client has it.
+ */
+import { Agent, type ClientRequest, type IncomingMessage, request as open } from 'node:http';
+import type { Installation } from './installation.ts';
+import { type Figures, figuresOf } from './statistics.ts';
+
+const STREAMS_AT_ONCE = 200;
+/** Between two tokens of one stream, milliseconds. */
+const ALONE_EVERY_MS = 5;
+const CROWD_EVERY_MS = 200;
+/** First tokens of a stream that are not counted: connections and code are warmed by them. */
+const WARM_TOKENS = 5;
+/** A stream that does not end is no measurement, milliseconds. */
+const STREAM_TIMEOUT_MS = 120_000;
+
+/** Milliseconds from the provider's write to the client's read. */
+export interface ChatFigures {
+  alone: Comparison;
+  crowd: Comparison & { streams: number };
+}
+
+interface Comparison {
+  ours: Figures;
+  pipe: Figures;
+  /** Difference of the medians: mean over the rounds. */
+  addedMs: number;
+}
+
+export interface ChatScale {
+  rounds: number;
+  /** Tokens of each stream. */
+  aloneTokens: number;
+  crowdTokens: number;
+}
+
+type Contender = (tokens: number, everyMs: number) => Promise<number[]>;
+
+export async function benchChat(
+  installation: Installation,
+  report: (what: string) => void,
+  scale: ChatScale,
+): Promise<ChatFigures> {
+  const { startPeer, token } = installation;
+  const stub = await startPeer('model-stub', {}, /model_stub_ready (\S+)/);
+  const target = `http://${stub?.[1]}`;
+  const peer = await startPeer('pipe-peer', { PIPE_TARGET: target }, /pipe_peer_ready (\S+)/);
+  const budget = '1000000';
+  const api = await startPeer(
+    'chat-api',
+    {
+      ANTHROPIC_API_KEY: 'bench-key',
+      ANTHROPIC_BASE_URL: target,
+      LLM_BUDGET_USER_DAY_USD: budget,
+      LLM_BUDGET_DAY_USD: budget,
+    },
+    /"event":"api_ready".*?"url":"([^"]+)"/,
+  );
+  const agent = new Agent({ keepAlive: true });
+  const wish = (tokens: number, everyMs: number): string => `tokens=${tokens} everyMs=${everyMs}`;
+  const ours: Contender = (tokens, everyMs) =>
+    readStream(
+      open(`${api?.[1]}/api/v1/chat/message`, {
+        method: 'POST',
+        agent,
+        headers: { 'content-type': 'application/json', authorization: `Bearer ${token}` },
+      }),
+      { content: wish(tokens, everyMs) },
+      { tokens, last: 'event: done\n' },
+    );
+  const pipe: Contender = (tokens, everyMs) =>
+    readStream(
+      open(`http://${peer?.[1]}/`, {
+        method: 'POST',
+        agent,
+        headers: { 'content-type': 'application/json' },
+      }),
+      { messages: [{ role: 'user', content: wish(tokens, everyMs) }] },
+      { tokens, last: 'event: message_stop\n' },
+    );
+
+  const alone = (run: Contender) => run(scale.aloneTokens, ALONE_EVERY_MS);
+  const crowd = async (run: Contender): Promise<number[]> => {
+    const streams = Array.from({ length: STREAMS_AT_ONCE }, () => run(scale.crowdTokens, CROWD_EVERY_MS));
+    return (await Promise.all(streams)).flat();
+  };
+  try {
+    for (const run of [ours, pipe]) await run(WARM_TOKENS * 10, ALONE_EVERY_MS);
+    const figures = {
+      alone: await compare('one stream', alone),
+      crowd: { streams: STREAMS_AT_ONCE, ...(await compare(`${STREAMS_AT_ONCE} streams`, crowd)) },
+    };
+    return figures;
+  } finally {
+    agent.destroy();
+  }
+
+  async function compare(name: string, measure: (run: Contender) => Promise<number[]>): Promise<Comparison> {
+    const all = { ours: [] as number[], pipe: [] as number[] };
+    const added: number[] = [];
+    for (let round = 0; round < scale.rounds; round++) {
+      report(`chat: ${name}, round ${round + 1} of ${scale.rounds}`);
+      const now = { ours: [] as number[], pipe: [] as number[] };
+      // The order changes, so that none always follows the other.
+      const order = round % 2 === 0 ? (['pipe', 'ours'] as const) : (['ours', 'pipe'] as const);
+      for (const each of order) now[each] = await measure(each === 'ours' ? ours : pipe);
+      added.push(figuresOf(now.ours).p50 - figuresOf(now.pipe).p50);
+      all.ours.push(...now.ours);
+      all.pipe.push(...now.pipe);
+    }
+    const addedMs = added.reduce((sum, each) => sum + each, 0) / added.length;
+    return { ours: figuresOf(all.ours), pipe: figuresOf(all.pipe), addedMs };
+  }
+}
+
+/**
+ * Sends the body and reads the stream to its end; resolves with the latency of each token but the first ones.
+ * @throws when it is refused, loses a token, or ends otherwise than by `last`
+ */
+function readStream(
+  request: ClientRequest,
+  body: object,
+  { tokens, last }: { tokens: number; last: string },
+): Promise<number[]> {
+  return new Promise((resolve, reject) => {
+    const read = (response: IncomingMessage): void => {
+      const latencies: number[] = [];
+      let rest = '';
+      let isWhole = false;
+      response.setEncoding('utf8');
+      response.on('data', (chunk: string) => {
+        const now = process.hrtime.bigint();
+        rest += chunk;
+        // The last event may not be whole yet.
+        const end = rest.lastIndexOf('\n\n') + 2;
+        if (end < 2) return;
+        const events = rest.slice(0, end);
+        rest = rest.slice(end);
+        isWhole ||= events.includes(last);
+        for (const [, stamp] of events.matchAll(/"(?:text|content)":"(\d+) "/g)) {
+          latencies.push(Number(now - BigInt(stamp ?? 0)) / 1e6);
+        }
+      });
+      response.on('end', () => {
+        if (response.statusCode !== 200)
+          reject(new Error(`a stream was answered with ${response.statusCode}`));
+        else if (!isWhole) reject(new Error('a stream ended without its last event'));
+        else if (latencies.length !== tokens)
+          reject(new Error(`${latencies.length} of ${tokens} tokens came`));
+        else resolve(latencies.slice(WARM_TOKENS));
+      });
+      response.on('error', reject);
+    };
+    request.on('response', read);
+    request.on('error', reject);
+    request.setTimeout(STREAM_TIMEOUT_MS, () => request.destroy(new Error('a stream stands still')));
+    request.end(JSON.stringify(body));
+  });
+}

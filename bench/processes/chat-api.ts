@@ -1,0 +1,2 @@
+/** One more API, whose model is the synthetic provider. */
+import '../../api/main.ts';

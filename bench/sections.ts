@@ -1,0 +1,72 @@
+/** Measurements with a name of their own: `npm run bench -- <name>`. Each writes bench/results/<name>.json. */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { cpus, totalmem } from 'node:os';
+import { benchChat } from './chat.ts';
+import type { Installation } from './installation.ts';
+import { printTable } from './statistics.ts';
+
+interface SectionResult {
+  /** For the table. */
+  rows: Record<string, string>[];
+  figures: object;
+}
+
+type Section = (
+  installation: Installation,
+  report: (what: string) => void,
+  quick: boolean,
+) => Promise<SectionResult>;
+
+/** Added latency of a token, milliseconds. */
+const CHAT_GOAL_MS = 0.5;
+
+const sections = {
+  async chat(installation, report, quick) {
+    const scale = quick
+      ? { rounds: 2, aloneTokens: 200, crowdTokens: 15 }
+      : { rounds: 6, aloneTokens: 600, crowdTokens: 30 };
+    const figures = await benchChat(installation, report, scale);
+    const row = (what: string, { ours, pipe, addedMs }: typeof figures.alone) => ({
+      measured: `(d) chat, ${what}: latency of a token p50`,
+      ours: ms(ours.p50),
+      peer: ms(pipe.p50),
+      'peer is': 'bare pipe',
+      added: ms(addedMs),
+      goal: `<= ${CHAT_GOAL_MS} ms`,
+      verdict: addedMs <= CHAT_GOAL_MS ? 'met' : 'NOT MET',
+    });
+    const rows = [
+      row('one stream', figures.alone),
+      row(`${figures.crowd.streams} streams at once`, figures.crowd),
+    ];
+    return { rows, figures };
+  },
+} satisfies Record<string, Section>;
+
+type SectionName = keyof typeof sections;
+
+export const sectionNames = Object.keys(sections);
+export const isSection = (name: string): name is SectionName => Object.hasOwn(sections, name);
+
+export async function runSections(
+  installation: Installation,
+  report: (what: string) => void,
+  { names, quick, resultsFolder }: { names: readonly SectionName[]; quick: boolean; resultsFolder: string },
+): Promise<void> {
+  await mkdir(resultsFolder, { recursive: true });
+  const machine = {
+    cpus: cpus().length,
+    cpu: cpus()[0]?.model,
+    memoryBytes: totalmem(),
+    node: process.version,
+  };
+  for (const name of names) {
+    const { rows, figures } = await sections[name](installation, report, quick);
+    printTable(rows);
+    const result = { at: new Date().toISOString(), quick, machine, ...figures };
+    await writeFile(`${resultsFolder}${name}.json`, `${JSON.stringify(result, null, 2)}\n`);
+    console.log(`\nWritten to bench/results/${name}.json`);
+  }
+}
+
+const ms = (value: number): string => `${value.toFixed(2)} ms`;

@@ -1,0 +1,43 @@
+/** The language model for conversations, put together for the composition roots. */
+
+import type { Db } from './db/database.ts';
+import { createBudget } from './domain/budget.ts';
+import type { Log } from './domain/deps.ts';
+import { type Chat, createMeteredChat } from './domain/metered-chat.ts';
+import { createAnthropicChat } from './llm/anthropic-chat.ts';
+import { createLive } from './llm/live.ts';
+import { createMockChat } from './llm/mock-chat.ts';
+import type { RunningConfig } from './running-config.ts';
+
+/**
+ * Claude within its budgets when there is a key, else the labelled mock, which costs nothing and has none. Follows the
+ * settings: each answer is asked for with what is in force then.
+ */
+export function createChat(
+  running: Pick<RunningConfig, 'model' | 'modelBudget'>,
+  { db, log }: { db: Db; log: Log },
+): Chat {
+  const budget = createBudget({ db, limits: running.modelBudget, purpose: 'chat' });
+  const current = createLive(running.model, (settings) => {
+    const { apiKey, model, baseUrl, maxTokens, temperature, instructions } = settings;
+    if (apiKey === null) return createMeteredChat({ port: createMockChat(), log });
+    const port = createAnthropicChat({
+      apiKey,
+      model,
+      baseUrl,
+      ...(maxTokens !== null && { maxTokens }),
+      ...(temperature !== null && { temperature }),
+      ...(instructions !== null && { instructions }),
+    });
+    return createMeteredChat({ port, budget, log });
+  });
+  return {
+    get name() {
+      return current().name;
+    },
+    get isMock() {
+      return current().isMock;
+    },
+    stream: (request) => current().stream(request),
+  };
+}
