@@ -20,7 +20,11 @@ export function createChat(
   const budget = createBudget({ db, limits: running.modelBudget, purpose: 'chat' });
   const current = createLive(running.model, (settings) => {
     const { apiKey, model, baseUrl, maxTokens, temperature, instructions } = settings;
-    if (apiKey === null) return createMeteredChat({ port: createMockChat(), log });
+    if (apiKey === null) {
+      log.warn({ event: 'chat_mock', reason: 'ANTHROPIC_API_KEY is not set: a mock model answers' });
+      return createMeteredChat({ port: createMockChat(), log });
+    }
+    log.info({ event: 'chat_ready', model });
     const port = createAnthropicChat({
       apiKey,
       model,

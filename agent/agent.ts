@@ -186,7 +186,7 @@ async function connectParts(
     token: options.token,
     hello: () => helloOf(options, journal, machine),
     onWelcome,
-    onFrame: (frame) => dispatchFrame(frame, { commands, claims, log }),
+    onFrame: (frame) => dispatchFrame(frame, { commands, claims, presence, log }),
     onMalformed: (text) => refuseMalformed(text, commands),
     onRoom: () => commands.pump(),
     onEnd: () => {

@@ -5,13 +5,14 @@ import { commandIdSchema, type ServerFrame } from '../contracts/agent-protocol.t
 import type { Claims } from './claims.ts';
 import type { Commands } from './commands.ts';
 import type { AgentLog } from './log.ts';
+import type { PresenceLoop } from './presence-loop.ts';
 
 /** Handle one frame. */
 export function dispatchFrame(
   frame: Exclude<ServerFrame, { type: 'welcome' }>,
-  to: { commands: Commands; claims: Claims; log: AgentLog },
+  to: { commands: Commands; claims: Claims; presence: Pick<PresenceLoop, 'report'>; log: AgentLog },
 ): void {
-  const { commands, claims, log } = to;
+  const { commands, claims, presence, log } = to;
   switch (frame.type) {
     case 'run':
       commands.run(frame);
@@ -22,6 +23,8 @@ export function dispatchFrame(
       return commands.outputAck(frame.commandId, frame.stream, frame.nextOffset);
     case 'resultAck':
       return commands.resultAck(frame.commandId);
+    case 'presenceRequest':
+      return presence.report();
     case 'claimRefused':
       return claims.refused(frame.commandId, frame.state);
     case 'error':

@@ -10,6 +10,8 @@ import { createMetricsReader } from './presence.ts';
 export interface PresenceLoop {
   /** A welcome: report now and then every `intervalMs`. */
   begin(intervalMs: number): void;
+  /** Report once, out of turn; asked again while one is under way, that one counts. */
+  report(): void;
   pause(): void;
 }
 
@@ -31,8 +33,15 @@ export function startPresence(deps: {
     const { link, journal, commands } = deps;
     link.send({ type: 'presence', journalSeq: journal.seq(), running: commands.runningCount(), metrics });
   };
+  let reporting = false;
   const reportSafely = (): void => {
-    report().catch((error: unknown) => deps.log.warn('presence_failed', { err: errorText(error) }));
+    if (reporting) return;
+    reporting = true;
+    report()
+      .catch((error: unknown) => deps.log.warn('presence_failed', { err: errorText(error) }))
+      .finally(() => {
+        reporting = false;
+      });
   };
   return {
     begin: (intervalMs) => {
@@ -40,6 +49,7 @@ export function startPresence(deps: {
       timer = setInterval(reportSafely, Math.max(1_000, intervalMs));
       reportSafely();
     },
+    report: reportSafely,
     pause,
   };
 }

@@ -40,7 +40,8 @@ export function createLiveSocket(
       end();
       return ws.terminate();
     }
-    sent = new Promise((resolve) => ws.send(JSON.stringify(frame), () => resolve()));
+    const text = JSON.stringify(frame);
+    sent = new Promise((resolve) => ws.send(text, () => resolve()));
   };
 
   const end = (): void => {

@@ -187,7 +187,13 @@ export async function startApi(
       email: config.adminEmail,
       password: config.adminPassword,
     });
-    const deps = { ...identity, hub, chat: createChat(running, { db, log }) };
+    const deps = {
+      ...identity,
+      hub,
+      chat: createChat(running, { db, log }),
+      presence: bridge.presence,
+      isProduction: config.nodeEnv === 'production',
+    };
     const streams = createOpenStreams();
     const sessions = createSessionWatch({
       hub,
@@ -257,6 +263,9 @@ function tellBridge(bridge: Bridge, row: EventRow): void {
   if (row.agentId === null) return;
   if (row.type === 'agent.revoked') bridge.expel(row.agentId);
   if (row.type === 'agent.updated' && row.data.tokenRotated === true) bridge.expel(row.agentId);
+  if (row.type === 'agent.updated' && typeof row.data.drain === 'boolean')
+    bridge.hold(row.agentId, row.data.drain);
+  if (row.type === 'agent.refresh_requested') bridge.askPresence(row.agentId);
   if (row.type === 'agent.connected') bridge.supersede(row.agentId, Number(row.data.epoch));
   if (row.type === 'command.cancel_requested' && row.commandId !== null) {
     bridge.cancel(row.agentId, row.commandId, String(row.data.reason));

@@ -34,6 +34,8 @@ export interface Upgrade {
   accept(): Promise<WebSocket>;
   /** Completes the handshake and closes at once without a frame: how the families refuse a socket. */
   refuse(reason: string, code?: number): Promise<void>;
+  /** Who was accepted turned out to have no right; the socket is closed by the caller. */
+  noteRefused(reason: string): void;
 }
 
 export interface UpgradeRoute {
@@ -123,6 +125,7 @@ export function createUpgradeRouter(deps: UpgradeDeps): UpgradeHandler {
           ...facts,
           params,
           accept: acceptHere,
+          noteRefused: (reason) => refused('refused', reason),
           async refuse(reason, code = CLOSE_POLICY_VIOLATION) {
             refused('refused', reason);
             closeRefused(await acceptHere(), code, reason);

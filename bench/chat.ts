@@ -15,7 +15,7 @@ const WARM_TOKENS = 5;
 /** A stream that does not end is no measurement, milliseconds. */
 const STREAM_TIMEOUT_MS = 120_000;
 
-/** Milliseconds from the provider's write to the client's read. */
+/** Latencies: milliseconds from the provider's write to the client's read. */
 export interface ChatFigures {
   alone: Comparison;
   crowd: Comparison & { streams: number };
@@ -24,7 +24,7 @@ export interface ChatFigures {
 interface Comparison {
   ours: Figures;
   pipe: Figures;
-  /** Difference of the medians: mean over the rounds. */
+  /** Difference of the two medians of a round; of the rounds the median: others use the machine, too. */
   addedMs: number;
 }
 
@@ -35,7 +35,13 @@ export interface ChatScale {
   crowdTokens: number;
 }
 
-type Contender = (tokens: number, everyMs: number) => Promise<number[]>;
+/** One token: when the client had it, and what it took, milliseconds. */
+interface Sample {
+  at: number;
+  latencyMs: number;
+}
+
+type Contender = (tokens: number, everyMs: number) => Promise<Sample[]>;
 
 export async function benchChat(
   installation: Installation,
@@ -80,10 +86,10 @@ export async function benchChat(
       { tokens, last: 'event: message_stop\n' },
     );
 
-  const alone = (run: Contender) => run(scale.aloneTokens, ALONE_EVERY_MS);
-  const crowd = async (run: Contender): Promise<number[]> => {
+  const alone = async (run: Contender) => latenciesOf([await run(scale.aloneTokens, ALONE_EVERY_MS)]);
+  const crowd = async (run: Contender) => {
     const streams = Array.from({ length: STREAMS_AT_ONCE }, () => run(scale.crowdTokens, CROWD_EVERY_MS));
-    return (await Promise.all(streams)).flat();
+    return latenciesOf(await Promise.all(streams));
   };
   try {
     for (const run of [ours, pipe]) await run(WARM_TOKENS * 10, ALONE_EVERY_MS);
@@ -109,23 +115,33 @@ export async function benchChat(
       all.ours.push(...now.ours);
       all.pipe.push(...now.pipe);
     }
-    const addedMs = added.reduce((sum, each) => sum + each, 0) / added.length;
-    return { ours: figuresOf(all.ours), pipe: figuresOf(all.pipe), addedMs };
+    return { ours: figuresOf(all.ours), pipe: figuresOf(all.pipe), addedMs: figuresOf(added).p50 };
   }
 }
 
+/** Of the tokens that came while every one of the streams ran: how they begin and end is another matter. */
+function latenciesOf(streams: readonly (readonly Sample[])[]): number[] {
+  const allBegan = Math.max(
+    ...streams.map((samples) => samples[WARM_TOKENS]?.at ?? Number.POSITIVE_INFINITY),
+  );
+  const firstEnd = Math.min(...streams.map((samples) => samples.at(-1)?.at ?? Number.NEGATIVE_INFINITY));
+  const common = streams.flat().filter(({ at }) => at >= allBegan && at <= firstEnd);
+  if (common.length === 0) throw new Error('the streams did not run at the same time: make them longer');
+  return common.map(({ latencyMs }) => latencyMs);
+}
+
 /**
- * Sends the body and reads the stream to its end; resolves with the latency of each token but the first ones.
+ * Sends the body and reads the stream to its end; resolves with its tokens.
  * @throws when it is refused, loses a token, or ends otherwise than by `last`
  */
 function readStream(
   request: ClientRequest,
   body: object,
   { tokens, last }: { tokens: number; last: string },
-): Promise<number[]> {
+): Promise<Sample[]> {
   return new Promise((resolve, reject) => {
     const read = (response: IncomingMessage): void => {
-      const latencies: number[] = [];
+      const samples: Sample[] = [];
       let rest = '';
       let isWhole = false;
       response.setEncoding('utf8');
@@ -139,16 +155,15 @@ function readStream(
         rest = rest.slice(end);
         isWhole ||= events.includes(last);
         for (const [, stamp] of events.matchAll(/"(?:text|content)":"(\d+) "/g)) {
-          latencies.push(Number(now - BigInt(stamp ?? 0)) / 1e6);
+          samples.push({ at: Number(now) / 1e6, latencyMs: Number(now - BigInt(stamp ?? 0)) / 1e6 });
         }
       });
       response.on('end', () => {
         if (response.statusCode !== 200)
           reject(new Error(`a stream was answered with ${response.statusCode}`));
         else if (!isWhole) reject(new Error('a stream ended without its last event'));
-        else if (latencies.length !== tokens)
-          reject(new Error(`${latencies.length} of ${tokens} tokens came`));
-        else resolve(latencies.slice(WARM_TOKENS));
+        else if (samples.length !== tokens) reject(new Error(`${samples.length} of ${tokens} tokens came`));
+        else resolve(samples);
       });
       response.on('error', reject);
     };

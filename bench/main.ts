@@ -138,6 +138,7 @@ try {
   };
   await writeFile(`${resultsFolder}latest.json`, `${JSON.stringify(result, null, 2)}\n`);
   console.log(`\nWritten to bench/results/latest.json`);
+  await runSections(installation, report, { names: sectionNames, quick, resultsFolder });
 } finally {
   await installation.stop();
 }

@@ -23,8 +23,8 @@ const CHAT_GOAL_MS = 0.5;
 const sections = {
   async chat(installation, report, quick) {
     const scale = quick
-      ? { rounds: 2, aloneTokens: 200, crowdTokens: 15 }
-      : { rounds: 6, aloneTokens: 600, crowdTokens: 30 };
+      ? { rounds: 2, aloneTokens: 200, crowdTokens: 20 }
+      : { rounds: 6, aloneTokens: 600, crowdTokens: 40 };
     const figures = await benchChat(installation, report, scale);
     const row = (what: string, { ours, pipe, addedMs }: typeof figures.alone) => ({
       measured: `(d) chat, ${what}: latency of a token p50`,
@@ -45,7 +45,7 @@ const sections = {
 
 type SectionName = keyof typeof sections;
 
-export const sectionNames = Object.keys(sections);
+export const sectionNames = Object.keys(sections) as SectionName[];
 export const isSection = (name: string): name is SectionName => Object.hasOwn(sections, name);
 
 export async function runSections(

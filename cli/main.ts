@@ -9,6 +9,7 @@ import { addDevCommand } from './commands/dev.ts';
 import { addEnrolTokenCommand } from './commands/enrol-token.ts';
 import { addMigrateCommand } from './commands/migrate.ts';
 import { addServiceCommands } from './commands/services.ts';
+import { addUserCommand } from './commands/user.ts';
 import { printable } from './demo/printable.ts';
 import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.ts';
 
@@ -29,6 +30,7 @@ for (const add of [
   addEnrolTokenCommand,
   addMigrateCommand,
   addAuditCommand,
+  addUserCommand,
   addConfigCommand,
 ]) {
   add(program);

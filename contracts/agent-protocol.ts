@@ -10,7 +10,7 @@
  *   agent  → notKnown                   the answer to run{resume:true} for an id that is not in the journal, and to a
  *                                       run frame that came while the agent drains: the next hello offers it again
  *   agent  → claim                      Temporal delivery only: ask for one queued command by id
- *   agent  → presence                   every `presenceIntervalMs`
+ *   agent  → presence                   every `presenceIntervalMs`, and after presenceRequest
  *
  * Invariants (cited in agent/ and api/bridge/):
  *  A. The agent recomputes the digest of a run frame before INTENT; a mismatch is `rejected`, never run.
@@ -233,6 +233,8 @@ export const serverFrameSchema = z.discriminatedUnion('type', [
     nextOffset: z.int().min(0),
   }),
   z.object({ type: z.literal('resultAck'), commandId: commandIdSchema }),
+  /** Send presence now. An agent that does not know it answers an error and goes on (E). */
+  z.object({ type: z.literal('presenceRequest') }),
   /** The claim was refused: the command is final, not queued, expired or not this agent's. */
   z.object({
     type: z.literal('claimRefused'),

@@ -95,6 +95,11 @@ export const errorTable = {
     retryable: false,
     message: 'The request conflicts with the current state: {reason}',
   },
+  precondition_failed: {
+    status: 412,
+    retryable: false,
+    message: 'It has changed since it was read; read it again',
+  },
   task_exists: { status: 409, retryable: false, message: 'Another task has the id {taskId}' },
   task_not_open: { status: 409, retryable: false, message: 'Task {taskId} has ended ({state})' },
   no_proposal: { status: 409, retryable: false, message: 'Task {taskId} has no open proposal' },

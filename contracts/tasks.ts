@@ -88,6 +88,7 @@ export const taskSchema = z
     goal: z.string(),
     mode: z.enum(taskModes),
     state: taskStateSchema,
+    version: z.int().meta({ description: 'From 1, raised by every change' }),
     runNo: z.int(),
     step: z.int().meta({ description: 'Number of the newest step, 0 before the first' }),
     target: taskTargetSchema,

@@ -1,5 +1,4 @@
 /** Who holds an agent's socket. One row an agent; the epoch only rises, so an older socket can never claim. */
-import type { AgentMetrics } from '../contracts/agent-protocol.ts';
 import { execute, type Queryable, query, queryOne } from './database.ts';
 
 export interface ConnectionRow {
@@ -8,6 +7,8 @@ export interface ConnectionRow {
   journalId: string | null;
   journalSeq: number;
   bridgeId: string | null;
+  /** That two machines seem to use this identity was told within the last minute. */
+  isCloneTold: boolean;
 }
 
 interface StoredConnection {
@@ -16,6 +17,7 @@ interface StoredConnection {
   journal_id: string | null;
   journal_seq: number;
   bridge_id: string | null;
+  is_clone_told: boolean;
 }
 
 const rowToConnection = (row: StoredConnection): ConnectionRow => ({
@@ -24,6 +26,7 @@ const rowToConnection = (row: StoredConnection): ConnectionRow => ({
   journalId: row.journal_id,
   journalSeq: row.journal_seq,
   bridgeId: row.bridge_id,
+  isCloneTold: row.is_clone_told,
 });
 
 /** Lock the agent's connection row, making it first when the agent never connected. */
@@ -37,7 +40,9 @@ export async function lockConnection(db: Queryable, agentId: string): Promise<Co
   );
   const row = await queryOne<StoredConnection>(
     db,
-    'select agent_id, epoch, journal_id, journal_seq, bridge_id from agent_connections where agent_id = :id for update',
+    `select agent_id, epoch, journal_id, journal_seq, bridge_id,
+            coalesce(clone_suspected_at > now() - interval '1 minute', false) as is_clone_told
+     from agent_connections where agent_id = :id for update`,
     { id: agentId },
   );
   if (row === undefined) throw new Error(`agent ${agentId} has no connection row`);
@@ -47,12 +52,22 @@ export async function lockConnection(db: Queryable, agentId: string): Promise<Co
 /** A hello was accepted: raise the epoch. The row is locked by the caller. */
 export async function takeConnection(
   db: Queryable,
-  taken: { agentId: string; epoch: number; journalId: string; journalSeq: number; bridgeId: string },
+  taken: {
+    agentId: string;
+    epoch: number;
+    journalId: string;
+    journalSeq: number;
+    bridgeId: string;
+    /** The agent's own token that it connected with; null when it was another credential. */
+    tokenId?: string | null;
+    isCloneSuspected?: boolean;
+  },
 ): Promise<void> {
   await execute(
     db,
     `update agent_connections set epoch = :epoch, journal_id = :journal_id, journal_seq = :journal_seq,
-            bridge_id = :bridge_id, connected_at = now(), disconnected_at = null
+            bridge_id = :bridge_id, connected_at = now(), disconnected_at = null, token_id = :token_id,
+            clone_suspected_at = case when cast(:is_clone as boolean) then now() else clone_suspected_at end
      where agent_id = :agent_id`,
     {
       agent_id: taken.agentId,
@@ -60,6 +75,8 @@ export async function takeConnection(
       journal_id: taken.journalId,
       journal_seq: taken.journalSeq,
       bridge_id: taken.bridgeId,
+      token_id: taken.tokenId ?? null,
+      is_clone: taken.isCloneSuspected ?? false,
     },
   );
 }
@@ -90,67 +107,14 @@ export async function listStaleSockets(
   return rows.map((row) => row.agent_id);
 }
 
-export interface PresenceReport {
-  agentId: string;
-  epoch: number;
-  journalSeq: number;
-  running: number;
-  draining: boolean;
-  metrics: AgentMetrics | null;
-}
-
-/**
- * Write what agents said of themselves, set-based, only for sockets that still hold their epoch.
- * Locks in agent id order, as everybody who locks several connections.
- */
-export async function writePresence(
-  db: Queryable,
-  bridgeId: string,
-  reports: readonly PresenceReport[],
-): Promise<void> {
-  if (reports.length === 0) return;
-  await execute(
-    db,
-    `with said as (
-       select * from jsonb_to_recordset(cast(:rows as jsonb)) as r(
-         agent_id text, epoch bigint, journal_seq bigint, running integer, draining boolean, metrics jsonb)
-     ), locked as (
-       select c.agent_id, c.epoch from agent_connections c join said using (agent_id)
-       where c.epoch = said.epoch order by c.agent_id for no key update of c
-     ), held as (
-       update agent_connections c set journal_seq = greatest(c.journal_seq, said.journal_seq),
-              bridge_id = cast(:bridge_id as uuid), disconnected_at = null
-       from said join locked using (agent_id)
-       where c.agent_id = said.agent_id and c.epoch = said.epoch
-       returning c.agent_id
-     )
-     update agents a set last_seen_at = now(), running_count = said.running, draining = said.draining,
-            metrics = coalesce(nullif(said.metrics, cast('null' as jsonb)), a.metrics)
-     from said join held using (agent_id) where a.id = said.agent_id`,
-    {
-      bridge_id: bridgeId,
-      rows: JSON.stringify(
-        reports.map((report) => ({
-          agent_id: report.agentId,
-          epoch: report.epoch,
-          journal_seq: report.journalSeq,
-          running: report.running,
-          draining: report.draining,
-          metrics: report.metrics,
-        })),
-      ),
-    },
-  );
-}
-
 /** Release connections whose agent was not heard of for `silentMs` (its bridge died). Returns their agents. */
 export async function releaseSilentConnections(db: Queryable, silentMs: number): Promise<string[]> {
   const rows = await query<{ agent_id: string }>(
     db,
     `with silent as (
-       select c.agent_id from agent_connections c join agents a on a.id = c.agent_id
+       select c.agent_id from agent_connections c left join agent_presence p on p.agent_id = c.agent_id
        where c.bridge_id is not null
-         and coalesce(a.last_seen_at, c.connected_at) < now() - make_interval(secs => :seconds)
+         and coalesce(p.last_seen_at, c.connected_at) < now() - make_interval(secs => :seconds)
        order by c.agent_id for no key update of c
      )
      update agent_connections c set bridge_id = null, disconnected_at = now()

@@ -27,7 +27,8 @@ export async function findAgentByToken(
     `select t.id as token_id, a.id as agent_id, a.hostname,
             coalesce(t.last_used_at < now() - interval '1 minute', true) as is_use_stale
      from agent_tokens t join agents a on a.id = t.agent_id
-     where t.token_hash = :token_hash and t.revoked_at is null and a.revoked_at is null`,
+     where t.token_hash = :token_hash and t.revoked_at is null and a.revoked_at is null
+       and (t.expires_at is null or t.expires_at > now())`,
     { token_hash: tokenHash },
   );
   return (
@@ -56,6 +57,19 @@ export async function revokeAgentTokens(db: Queryable, agentId: string): Promise
     db,
     'update agent_tokens set revoked_at = now() where agent_id = :agent_id and revoked_at is null returning id',
     { agent_id: agentId },
+  );
+  return rows.length;
+}
+
+/** Let the agent's tokens work for `forMs` more, at most. Returns how many that concerns. */
+export async function expireAgentTokens(db: Queryable, agentId: string, forMs: number): Promise<number> {
+  const rows = await query(
+    db,
+    `update agent_tokens
+     set expires_at = least(coalesce(expires_at, 'infinity'), now() + make_interval(secs => :seconds))
+     where agent_id = :agent_id and revoked_at is null and (expires_at is null or expires_at > now())
+     returning id`,
+    { agent_id: agentId, seconds: forMs / 1000 },
   );
   return rows.length;
 }

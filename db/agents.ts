@@ -18,10 +18,24 @@ export interface AgentRow {
   shells: string[];
   defaultShell: string | null;
   metrics: AgentMetrics | null;
+  /** What it said of its machine in words of its own dialect; null when it never did. */
+  systemInfo: Record<string, unknown> | null;
   runningCount: number;
   lastSeenAt: Date | null;
+  /** Since its last word, by the clock of the database; null when it never was heard of. */
+  secondsSinceSeen: number | null;
+  /** Heard of lately, by its socket or by a heartbeat over HTTP. Only with a socket can it be sent commands. */
+  isAlive: boolean;
+  /** Where it was last seen, or what it said of itself. */
+  address: string | null;
   /** Start of the present connection; null while there is none. */
   connectedAt: Date | null;
+  /** Number of the present connection; null while there is none. */
+  epoch: number | null;
+  /** An operator asked it to take nothing new. */
+  drainRequestedAt: Date | null;
+  /** Two machines seemed to use this identity. */
+  cloneSuspectedAt: Date | null;
   createdAt: Date;
   updatedAt: Date;
   revokedAt: Date | null;
@@ -40,26 +54,47 @@ interface StoredAgent {
   shells: string[];
   default_shell: string | null;
   metrics: AgentMetrics | null;
+  system_info: Record<string, unknown> | null;
   running_count: number;
   last_seen_at: Date | null;
+  seconds_since_seen: number | null;
+  is_alive: boolean;
+  address: string | null;
   connected_at: Date | null;
+  epoch: number | null;
+  drain_requested_at: Date | null;
+  clone_suspected_at: Date | null;
   created_at: Date;
   updated_at: Date;
   revoked_at: Date | null;
 }
 
-/** For queries `from agents a left join agent_connections c on c.agent_id = a.id`. */
+const aliveFor = `interval '${OFFLINE_AFTER_MS} ms'`;
+
+/** The joins that the fragments below speak of. */
+const agentJoinsSql = `agents a
+  left join agent_connections c on c.agent_id = a.id
+  left join agent_presence p on p.agent_id = a.id`;
+
 const agentStatusSql = `case
   when a.revoked_at is not null then 'revoked'
-  when c.bridge_id is null or coalesce(a.last_seen_at <= now() - interval '${OFFLINE_AFTER_MS} ms', true) then 'offline'
-  when a.draining then 'draining'
+  when c.bridge_id is null or coalesce(p.last_seen_at <= now() - ${aliveFor}, true) then 'offline'
+  when p.draining or a.drain_requested_at is not null then 'draining'
   else 'online' end`;
 
+const agentAliveSql = `(a.revoked_at is null and (
+  (c.bridge_id is not null and coalesce(p.last_seen_at > now() - ${aliveFor}, false))
+  or coalesce(p.heartbeat_at > now() - ${aliveFor}, false)))`;
+
 const agentSelectSql = `select a.id, a.hostname, a.os, a.arch, a.version, a.delivery, ${agentStatusSql} as status,
-    a.tags, a.capabilities, a.shells, a.default_shell, a.metrics, a.running_count, a.last_seen_at,
+    a.tags, a.capabilities, a.shells, a.default_shell, f.metrics, f.system_info,
+    coalesce(p.running_count, 0) as running_count, p.last_seen_at,
+    cast(extract(epoch from now() - p.last_seen_at) as double precision) as seconds_since_seen,
+    ${agentAliveSql} as is_alive, a.address,
     case when c.bridge_id is not null then c.connected_at end as connected_at,
-    a.created_at, a.updated_at, a.revoked_at
-  from agents a left join agent_connections c on c.agent_id = a.id`;
+    case when c.bridge_id is not null then c.epoch end as epoch,
+    a.drain_requested_at, c.clone_suspected_at, a.created_at, a.updated_at, a.revoked_at
+  from ${agentJoinsSql} left join agent_facts f on f.agent_id = a.id`;
 
 const rowToAgent = (row: StoredAgent): AgentRow => ({
   id: row.id,
@@ -74,9 +109,16 @@ const rowToAgent = (row: StoredAgent): AgentRow => ({
   shells: row.shells,
   defaultShell: row.default_shell,
   metrics: row.metrics,
+  systemInfo: row.system_info,
   runningCount: row.running_count,
   lastSeenAt: row.last_seen_at,
+  secondsSinceSeen: row.seconds_since_seen,
+  isAlive: row.is_alive,
+  address: row.address,
   connectedAt: row.connected_at,
+  epoch: row.epoch,
+  drainRequestedAt: row.drain_requested_at,
+  cloneSuspectedAt: row.clone_suspected_at,
   createdAt: row.created_at,
   updatedAt: row.updated_at,
   revokedAt: row.revoked_at,
@@ -89,17 +131,18 @@ export interface NewAgent {
   arch: string | null;
   version: string | null;
   tags: readonly string[];
+  address?: string | null;
 }
 
 /** False when another agent has the id. */
 export async function insertAgent(db: Queryable, agent: NewAgent): Promise<boolean> {
   const rows = await query(
     db,
-    `insert into agents (id, hostname, os, arch, version, tags)
-     values (:id, :hostname, :os, :arch, :version, :tags)
+    `insert into agents (id, hostname, os, arch, version, tags, address)
+     values (:id, :hostname, :os, :arch, :version, :tags, :address)
      on conflict (id) do nothing
      returning id`,
-    { ...agent, tags: [...agent.tags] },
+    { ...agent, tags: [...agent.tags], address: agent.address ?? null },
   );
   return rows.length === 1;
 }
@@ -131,28 +174,39 @@ export function listCommandTargets(db: Queryable, agentIds: readonly string[]): 
   );
 }
 
-/** What an agent says of itself when it connects; it is not draining any more. */
+/** Facts of a hello that its row keeps. */
+type HelloFacts = Pick<
+  Hello,
+  | 'agentId'
+  | 'hostname'
+  | 'os'
+  | 'arch'
+  | 'version'
+  | 'delivery'
+  | 'capabilities'
+  | 'shells'
+  | 'defaultShell'
+>;
+
+/** What an agent says of itself when it connects; it is heard of now, and not draining by itself any more. */
 export async function updateAgentFromHello(
   db: Queryable,
-  hello: Pick<
-    Hello,
-    | 'agentId'
-    | 'hostname'
-    | 'os'
-    | 'arch'
-    | 'version'
-    | 'delivery'
-    | 'capabilities'
-    | 'shells'
-    | 'defaultShell'
-  >,
-): Promise<void> {
-  await execute(
+  hello: HelloFacts,
+  address: string | null,
+): Promise<{ wasOnline: boolean; isHeld: boolean }> {
+  const row = await queryOne<{ was_online: boolean; is_held: boolean }>(
     db,
-    `update agents set hostname = :hostname, os = :os, arch = :arch, version = :version, delivery = :delivery,
-            capabilities = :capabilities, shells = :shells, default_shell = :default_shell, draining = false,
-            last_seen_at = now(), updated_at = now()
-     where id = :id`,
+    `with updated as (
+       update agents set hostname = :hostname, os = :os, arch = :arch, version = :version, delivery = :delivery,
+              capabilities = :capabilities, shells = :shells, default_shell = :default_shell,
+              address = coalesce(:address, address), updated_at = now()
+       where id = :id returning drain_requested_at
+     ), present as (
+       insert into agent_presence as p (agent_id, is_online, last_seen_at) values (:id, true, now())
+       on conflict (agent_id) do update set is_online = true, draining = false, last_seen_at = now()
+     )
+     select coalesce((select is_online from agent_presence where agent_id = :id), false) as was_online,
+            (select drain_requested_at is not null from updated) as is_held`,
     {
       id: hello.agentId,
       hostname: hello.hostname,
@@ -163,14 +217,30 @@ export async function updateAgentFromHello(
       capabilities: hello.capabilities,
       shells: hello.shells,
       default_shell: hello.defaultShell,
+      address,
     },
   );
+  return { wasOnline: row?.was_online ?? false, isHeld: row?.is_held ?? false };
 }
 
 export interface AgentFilter {
   /** `online` includes draining agents: they are connected. */
-  status?: 'online' | 'offline' | 'revoked';
-  tag?: string;
+  status?: 'online' | 'offline' | 'revoked' | undefined;
+  tag?: string | undefined;
+  /** A condition on `a.tags` with its bindings (domain/agents/tag-expression.ts). */
+  tagCondition?: TagCondition | undefined;
+  /** Heard of lately, or not. */
+  isAlive?: boolean | undefined;
+  /** With a socket, or without. */
+  isConnected?: boolean | undefined;
+  /** Without those that were revoked. */
+  isUsable?: boolean | undefined;
+}
+
+/** SQL over `a.tags` whose texts are bindings. */
+export interface TagCondition {
+  sql: string;
+  bindings: Readonly<Record<string, string>>;
 }
 
 /** Newest first, after the position. */
@@ -183,6 +253,11 @@ export async function listAgents(
     page.after && '(a.created_at, a.id) < (:at, :id)',
     filter.tag !== undefined && 'a.tags @> array[:tag]',
     filter.status !== undefined && `${agentStatusSql} = any(cast(:statuses as text[]))`,
+    filter.tagCondition?.sql,
+    filter.isAlive !== undefined && `${filter.isAlive ? '' : 'not '}${agentAliveSql}`,
+    filter.isConnected === true && 'c.bridge_id is not null',
+    filter.isConnected === false && 'c.bridge_id is null',
+    filter.isUsable === true && 'a.revoked_at is null',
   ].filter((condition) => typeof condition === 'string');
   const rows = await query<StoredAgent>(
     db,
@@ -192,6 +267,7 @@ export async function listAgents(
     {
       limit: page.limit,
       ...page.after,
+      ...filter.tagCondition?.bindings,
       ...(filter.tag !== undefined && { tag: filter.tag }),
       ...(filter.status !== undefined && {
         statuses: filter.status === 'online' ? ['online', 'draining'] : [filter.status],
@@ -201,12 +277,42 @@ export async function listAgents(
   return rows.map(rowToAgent);
 }
 
+/** What may be changed of an agent besides its connection; what is not named stays. */
+export interface AgentPatch {
+  hostname?: string | undefined;
+  os?: string | undefined;
+  version?: string | undefined;
+  address?: string | undefined;
+  tags?: readonly string[] | undefined;
+}
+
 /** False when there is no such agent, or it is revoked. */
-export async function updateAgentTags(db: Queryable, id: string, tags: readonly string[]): Promise<boolean> {
+export async function updateAgent(db: Queryable, id: string, patch: AgentPatch): Promise<boolean> {
   const rows = await query(
     db,
-    'update agents set tags = :tags, updated_at = now() where id = :id and revoked_at is null returning id',
-    { id, tags: [...tags] },
+    `update agents set hostname = coalesce(:hostname, hostname), os = coalesce(:os, os),
+            version = coalesce(:version, version), address = coalesce(:address, address),
+            tags = coalesce(cast(:tags as text[]), tags), updated_at = now()
+     where id = :id and revoked_at is null returning id`,
+    {
+      id,
+      hostname: patch.hostname ?? null,
+      os: patch.os ?? null,
+      version: patch.version ?? null,
+      address: patch.address ?? null,
+      tags: patch.tags === undefined ? null : [...patch.tags],
+    },
+  );
+  return rows.length === 1;
+}
+
+/** Ask an agent to take nothing new, or let it again. False when that is so already. The row is locked by the caller. */
+export async function setAgentDrain(db: Queryable, id: string, isHeld: boolean): Promise<boolean> {
+  const rows = await query(
+    db,
+    `update agents set drain_requested_at = ${isHeld ? 'now()' : 'null'}, updated_at = now()
+     where id = :id and drain_requested_at is ${isHeld ? 'null' : 'not null'} returning id`,
+    { id },
   );
   return rows.length === 1;
 }
@@ -222,10 +328,11 @@ export async function markAgentRevoked(db: Queryable, id: string): Promise<boole
 }
 
 /**
- * Those of `agentIds` whose connection must end: unknown or revoked, or connected with a token that has been
- * replaced since (a token ended after the connection began, and none that still works is as old as it).
+ * Those of `agentIds` whose connection must end: unknown or revoked, or connected with a credential that is gone. Where
+ * that was none of the agent's own (the shared token), it is gone once the agent has one of its own.
  */
 export async function findAgentsToDisconnect(db: Queryable, agentIds: readonly string[]): Promise<string[]> {
+  const isGood = 't.revoked_at is null and (t.expires_at is null or t.expires_at > now())';
   const rows = await query<{ id: string }>(
     db,
     `select wanted.id
@@ -233,9 +340,12 @@ export async function findAgentsToDisconnect(db: Queryable, agentIds: readonly s
        left join agents a on a.id = wanted.id
        left join agent_connections c on c.agent_id = a.id
      where a.id is null or a.revoked_at is not null
-       or (exists (select 1 from agent_tokens t where t.agent_id = a.id and t.revoked_at > c.connected_at)
+       or (c.token_id is not null
+           and not exists (select 1 from agent_tokens t where t.id = c.token_id and ${isGood}))
+       or (c.agent_id is not null and c.token_id is null
+           and exists (select 1 from agent_tokens t where t.agent_id = a.id)
            and not exists (select 1 from agent_tokens t
-                           where t.agent_id = a.id and t.revoked_at is null and t.created_at <= c.connected_at))`,
+                           where t.agent_id = a.id and ${isGood} and t.created_at <= c.connected_at))`,
     { agent_ids: [...agentIds] },
   );
   return rows.map((row) => row.id);

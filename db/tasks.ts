@@ -178,6 +178,8 @@ export type TaskPatch = Partial<
     | 'result'
     | 'seal'
     | 'archivedAt'
+    | 'title'
+    | 'goal'
   >
 >;
 
@@ -297,27 +299,55 @@ export async function pickAgent(db: Queryable, target: TaskTarget): Promise<stri
     db,
     `select a.id from agents a
      left join agent_connections c on c.agent_id = a.id
-     where a.revoked_at is null and not a.draining and a.tags @> cast(:tags as text[])
+     left join agent_presence p on p.agent_id = a.id
+     where a.revoked_at is null and a.drain_requested_at is null and p.draining is not true
+       and a.tags @> cast(:tags as text[])
      order by (c.bridge_id is not null) desc,
-              (select count(*) from tasks t where t.agent_id = a.id and t.ended_at is null) + a.running_count,
-              a.last_seen_at desc nulls last, a.id
+              (select count(*) from tasks t where t.agent_id = a.id and t.ended_at is null)
+                + coalesce(p.running_count, 0),
+              p.last_seen_at desc nulls last, a.id
      limit 1`,
     { tags: 'tags' in target ? target.tags : [] },
   );
   return row?.id;
 }
 
-/** Open tasks without progress for `idleMs`, oldest first; they move to the end of the line. */
+/** Open tasks with a workflow, without progress for `idleMs`, oldest first; they move to the end of the line. */
 export async function takeIdleTasks(db: Queryable, idleMs: number, limit: number): Promise<TaskRow[]> {
   return query<TaskRow>(
     db,
     `update tasks t set progress_at = now()
      where t.id in (
-       select id from tasks where ended_at is null and progress_at < now() - make_interval(secs => :seconds)
+       select id from tasks where ended_at is null and kind <> 'collab' and progress_at < now() - make_interval(secs => :seconds)
        order by progress_at limit :limit for update skip locked)
      returning ${columns}`,
     { seconds: idleMs / 1000, limit },
   );
+}
+
+/** Begin the next run of a locked, ended task: nothing of the last one is left but its steps and commands. */
+export async function startNextRun(
+  db: Queryable,
+  id: string,
+  next: { agentId: string | null; deadlineAt: Date },
+): Promise<TaskRow> {
+  const row = await queryOne<TaskRow>(
+    db,
+    `update tasks t set run_no = t.run_no + 1, state = :state, agent_id = :agent_id, deadline_at = :deadline_at,
+                        step_no = 0, requested_step = 0, waiting_reason = null, cancel_requested_at = null,
+                        cancel_reason = null, end_as = null, ended_at = null, result = null, seal_sha256 = null,
+                        namespace_id = null, archived_at = null, rev = t.rev + 1, updated_at = now(),
+                        progress_at = now()
+     where t.id = :id returning ${columns}`,
+    {
+      id,
+      state: next.agentId === null ? 'created' : 'assigned',
+      agent_id: next.agentId,
+      deadline_at: next.deadlineAt,
+    },
+  );
+  if (row === undefined) throw new Error(`task ${id} vanished while it was locked`);
+  return row;
 }
 
 export async function setNamespaceId(db: Queryable, id: string, namespaceId: string): Promise<void> {

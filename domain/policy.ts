@@ -26,6 +26,7 @@ const policy: Partial<Record<Resource, Partial<Record<Verb, RoleGrants>>>> = {
     list: readers,
     read: readers,
     create: { user: 'own', operator: 'all', admin: 'all', system: 'all' },
+    update: { user: 'own', operator: 'all', admin: 'all' },
     propose: { user: 'own', operator: 'all', admin: 'all', system: 'all' },
     assign: { operator: 'all', admin: 'all', system: 'all' },
     decide: operators,

@@ -11,6 +11,8 @@ import { tokens } from './0009_tokens.ts';
 import { createAuditIndexes } from './0010_audit_indexes.ts';
 import { createConversations } from './0011_conversations.ts';
 import { createPostedEvents } from './0012_posted_events.ts';
+import { taskVersions } from './0013_task_versions.ts';
+import { agentPresence } from './0014_agent_presence.ts';
 import type { Migration } from './migration.ts';
 
 export const migrations: readonly Migration[] = [
@@ -26,4 +28,6 @@ export const migrations: readonly Migration[] = [
   createAuditIndexes,
   createConversations,
   createPostedEvents,
+  taskVersions,
+  agentPresence,
 ];

@@ -4,6 +4,7 @@
  *   agent-socket.ts      one socket (invariants A to C)       registry.ts           who is connected here
  *   scanner.ts           rows → sockets (D, E)                recorder.ts           reports → rows
  *   offers.ts            commands → frames (F, G)             presence-reports.ts   presence → rows
+ *   legacy-routes.ts     agents without a journal (K)         legacy-socket.ts      one of them (H to J)
  */
 import {
   type AgentFrame,
@@ -17,10 +18,17 @@ import {
 import { isProblem } from '../../contracts/errors.ts';
 import { agentTaskQueue } from '../../contracts/workflow-io.ts';
 import { connectAgent, disconnectAgent } from '../../domain/agents/connections.ts';
+import type { PresencePort } from '../../domain/agents/presence.ts';
 import type { DomainDeps, Log } from '../../domain/deps.ts';
 import type { Authenticate } from '../context.ts';
 import type { UpgradeRoute } from '../upgrade.ts';
-import { type AgentSocket, closeReasons, createAgentSocket, type Session } from './agent-socket.ts';
+import {
+  type AgentSocket,
+  type AgentSocketHandlers,
+  closeReasons,
+  createAgentSocket,
+  type Session,
+} from './agent-socket.ts';
 import { createOffers } from './offers.ts';
 import { createPresenceReports } from './presence-reports.ts';
 import { createRecorder } from './recorder.ts';
@@ -48,6 +56,19 @@ export interface BridgeDeps {
 
 export interface Bridge {
   upgradeRoute: UpgradeRoute;
+  /** Whether one more socket of this agent may be opened. */
+  hasRoomFor(agentId: string): boolean;
+  /**
+   * Serve a socket that speaks in another way; undefined when the agent has too many. `isCredentialGood` is asked once
+   * its hello is stored.
+   */
+  attach<S extends AgentSocket>(
+    agentId: string,
+    make: (handlers: AgentSocketHandlers) => S,
+    isCredentialGood: () => Promise<boolean>,
+  ): S | undefined;
+  /** Ask an agent connected here to say how its machine is; false when it is not connected here. */
+  refresh(agentId: string): boolean;
   /** Look at the rows of these agents now (or of all agents connected here). */
   wake(agentIds: readonly string[] | '*'): void;
   /** Close an agent's socket here, if it has one: its credential is gone. */
@@ -56,6 +77,12 @@ export interface Bridge {
   supersede(agentId: string, epoch: number): void;
   /** A cancel of this command was asked for. */
   cancel(agentId: string, commandId: string, reason: string): void;
+  /** An operator wants this agent to take nothing new, or lets it work again. */
+  hold(agentId: string, isHeld: boolean): void;
+  /** Ask this agent to report now, if it is connected here. */
+  askPresence(agentId: string): void;
+  /** Takes what agents say of themselves by other ways than their socket. */
+  presence: PresencePort;
   /** Stop accepting, tell the agents, store what they reported. Idempotent. */
   close(): Promise<void>;
 }
@@ -97,11 +124,13 @@ export function createBridge(deps: BridgeDeps): Bridge {
   const onHello = async (
     socket: AgentSocket,
     hello: Hello,
-    isCredentialGood: () => Promise<boolean>,
+    credential: { tokenId: string | undefined; isGood: () => Promise<boolean> },
   ): Promise<void> => {
     let connected: Awaited<ReturnType<typeof connectAgent>>;
     try {
-      connected = await connectAgent(domain, { hello, bridgeId: deps.bridgeId, address: socket.address });
+      const { tokenId } = credential;
+      const { address } = socket;
+      connected = await connectAgent(domain, { hello, bridgeId: deps.bridgeId, address, tokenId });
     } catch (error) {
       if (isProblem(error, 'agent_revoked') || isProblem(error, 'agent_not_found')) {
         return socket.close(closeCodes.revoked, error.code);
@@ -109,7 +138,7 @@ export function createBridge(deps: BridgeDeps): Bridge {
       throw error;
     }
     // Revoked between the upgrade and the hello: later than `connected_at` nobody would notice.
-    if (!(await isCredentialGood())) {
+    if (!(await credential.isGood())) {
       await disconnectAgent(domain, hello.agentId, connected.epoch);
       return socket.close(closeCodes.revoked, closeReasons.expelled);
     }
@@ -122,6 +151,7 @@ export function createBridge(deps: BridgeDeps): Bridge {
     if ((present?.session()?.epoch ?? 0) > live.epoch)
       return socket.close(closeCodes.superseded, closeReasons.superseded);
     registry.add(socket)?.close(closeCodes.superseded, closeReasons.superseded);
+    registry.hold(hello.agentId, connected.isHeld);
     // Whatever were sent to a rolled-back journal would be lost with it at the next hello.
     if (connected.resetJournal) registry.drain(hello.agentId);
     log.info({
@@ -146,17 +176,19 @@ export function createBridge(deps: BridgeDeps): Bridge {
     scanner.wake([hello.agentId]);
   };
 
-  const onFrame = (socket: AgentSocket, frame: AgentFrame, bytes: number): void => {
+  const onFrame = (socket: AgentSocket, frame: AgentFrame, bytes: number, sentBy?: string): void => {
     const session = socket.session();
-    if (session === undefined) return socket.stored(bytes);
+    const journalId = sentBy ?? session?.hello.journalId;
+    if (journalId === undefined) return socket.stored(bytes);
     const { agentId } = socket;
     switch (frame.type) {
       case 'started':
       case 'output':
       case 'result':
       case 'notKnown':
-        return recorder.push(socket, { agentId, journalId: session.hello.journalId, frame }, bytes);
+        return recorder.push(socket, { agentId, journalId, frame }, bytes);
       case 'presence':
+        if (session === undefined) break;
         if (registry.find(agentId) !== socket) break; // Replaced: it speaks for this agent no more.
         presence.add({
           agentId,
@@ -236,6 +268,26 @@ export function createBridge(deps: BridgeDeps): Bridge {
     else socketCounts.delete(agentId);
   };
 
+  const hasRoomFor = (agentId: string): boolean => (socketCounts.get(agentId) ?? 0) < MAX_SOCKETS_OF_AGENT;
+
+  const attach: Bridge['attach'] = (agentId, make, isCredentialGood) => {
+    if (!hasRoomFor(agentId)) return undefined;
+    const socket = make({
+      onHello: (greeting, hello) => onHello(greeting, hello, isCredentialGood),
+      onFrame,
+      onClose(ended, session) {
+        pending.delete(ended);
+        releaseSocket(ended.agentId);
+        onClose(ended, session);
+      },
+      onProblem: (ended, fields) => log.warn({ ...fields, agentId: ended.agentId }),
+    });
+    pending.add(socket);
+    socketCounts.set(agentId, (socketCounts.get(agentId) ?? 0) + 1);
+    if (closed !== undefined) socket.close(closeCodes.goingAway, 'the server is shutting down');
+    return socket;
+  };
+
   return {
     upgradeRoute: {
       path: '/v1/agent',
@@ -252,33 +304,36 @@ export function createBridge(deps: BridgeDeps): Bridge {
         if (principal?.kind !== 'agent' || !agentIdSchema.safeParse(principal.id).success) {
           return upgrade.refuse('an agent token is needed');
         }
-        if ((socketCounts.get(principal.id) ?? 0) >= MAX_SOCKETS_OF_AGENT) {
+        const { id: agentId } = principal;
+        if (!hasRoomFor(agentId))
           return upgrade.refuse('too many sockets of this agent; try again', closeCodes.goingAway);
-        }
         const ws = await upgrade.accept();
-        const socket = createAgentSocket(
-          ws,
-          { agentId: principal.id, address: upgrade.address },
-          {
-            onHello: (greeting, hello) =>
-              onHello(greeting, hello, async () => (await authenticate())?.id === principal.id),
-            onFrame,
-            onClose(ended, session) {
-              pending.delete(ended);
-              releaseSocket(ended.agentId);
-              onClose(ended, session);
-            },
-            onProblem: (ended, fields) => log.warn({ ...fields, agentId: ended.agentId }),
-          },
+        const socket = attach(
+          agentId,
+          (handlers) => createAgentSocket(ws, { agentId, address: upgrade.address }, handlers),
+          async () => (await authenticate())?.id === agentId,
         );
-        pending.add(socket);
-        socketCounts.set(principal.id, (socketCounts.get(principal.id) ?? 0) + 1);
+        if (socket === undefined) ws.close(closeCodes.goingAway, 'too many sockets of this agent; try again');
       },
+    },
+    hasRoomFor,
+    attach,
+    refresh(agentId) {
+      const socket = registry.find(agentId);
+      if (socket?.live() === undefined) return false;
+      socket.askForPresence();
+      return true;
     },
     wake: scanner.wake,
     expel,
     supersede,
     cancel,
+    hold(agentId, isHeld) {
+      registry.hold(agentId, isHeld);
+      if (!isHeld) scanner.wake([agentId]);
+    },
+    askPresence: (agentId) => registry.find(agentId)?.send({ type: 'presenceRequest' }),
+    presence,
     close() {
       closed ??= (async () => {
         clearInterval(pingTimer);

@@ -14,12 +14,16 @@ export interface Registry extends LocalSockets {
   /** Mark an agent as draining: it gets no new commands. */
   drain(agentId: string): void;
   isDraining(agentId: string): boolean;
+  /** An operator wants the agent to take nothing new, or lets it work again; what it says of itself stays. */
+  hold(agentId: string, isHeld: boolean): void;
   size(): number;
 }
 
 export function createRegistry(): Registry {
   const sockets = new Map<string, AgentSocket>();
   const draining = new Set<string>();
+  const held = new Set<string>();
+  const isDraining = (agentId: string): boolean => draining.has(agentId) || held.has(agentId);
   return {
     add(socket) {
       const older = sockets.get(socket.agentId);
@@ -31,17 +35,22 @@ export function createRegistry(): Registry {
       if (sockets.get(socket.agentId) !== socket) return;
       sockets.delete(socket.agentId);
       draining.delete(socket.agentId);
+      held.delete(socket.agentId);
     },
     find: (agentId) => sockets.get(agentId),
     all: () => [...sockets.values()],
     drain: (agentId) => void draining.add(agentId),
-    isDraining: (agentId) => draining.has(agentId),
+    isDraining,
+    hold(agentId, isHeld) {
+      if (isHeld && sockets.has(agentId)) held.add(agentId);
+      else held.delete(agentId);
+    },
     size: () => sockets.size,
     epochsOf(agentIds) {
       const epochs = new Map<string, number>();
       for (const agentId of agentIds) {
         const live = sockets.get(agentId)?.live();
-        if (live?.hello.delivery === 'websocket' && !draining.has(agentId)) epochs.set(agentId, live.epoch);
+        if (live?.hello.delivery === 'websocket' && !isDraining(agentId)) epochs.set(agentId, live.epoch);
       }
       return epochs;
     },

@@ -20,10 +20,16 @@ export function parseStrictJson(text: string): unknown {
   try {
     value = JSON.parse(text);
   } catch (cause) {
-    throw refusal(cause instanceof Error ? cause.message : 'syntax error', cause);
+    throw refusal(placeOf(cause), cause);
   }
   inspectJson(text);
   return value;
+}
+
+/** Where the grammar ends; not the parser's own words, which repeat what stands there: it may be a password. */
+function placeOf(cause: unknown): string {
+  const position = cause instanceof Error ? / at position (\d+)/.exec(cause.message)?.[1] : undefined;
+  return position === undefined ? 'syntax error' : `syntax error at position ${position}`;
 }
 
 /** One container that is open at the scanner's position: the keys of an object, null for an array. */

@@ -1,4 +1,5 @@
 /** Every route with a contract, by family. A new file of routes is one line here. */
+import type { PresencePort } from '../../domain/agents/presence.ts';
 import type { IdentityDeps } from '../../domain/identity/deps.ts';
 import type { Chat } from '../../domain/metered-chat.ts';
 import type { Hub } from '../events/hub.ts';
@@ -28,7 +29,7 @@ import { ticketRoutes } from './v1/tickets.ts';
 import { userRoutes } from './v1/users.ts';
 
 /** What any route may need; a route file asks for less. */
-export type RouteDeps = IdentityDeps & { hub: Hub; chat: Chat };
+export type RouteDeps = IdentityDeps & { hub: Hub; chat: Chat; presence: PresencePort; isProduction: boolean };
 
 export function createRoutes(deps: RouteDeps): MountedRoute[] {
   return [

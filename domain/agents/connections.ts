@@ -5,6 +5,8 @@
  *  B. `sent|running` rows of the hello's journal are offered again; those of another journal become `unknown`:
  *     a new or rolled-back journal can vouch for nothing.
  *  C. Only a row that is still `sent` may be started by a re-offer; a `running` one is only asked about.
+ *  D. A journal that is shorter than it was, or another one while the older connection lives, is the sign of a copied
+ *     machine: that is told, and the connection goes on.
  */
 import type { Hello } from '../../contracts/agent-protocol.ts';
 import { lockConnection, releaseConnection, takeConnection } from '../../db/agent-connections.ts';
@@ -22,6 +24,8 @@ export interface Connected {
   epoch: number;
   /** The journal was found rolled back: the agent must begin a new one. */
   resetJournal: boolean;
+  /** An operator wants it to take nothing new. */
+  isHeld: boolean;
   /** Commands out on this agent whose journal it still has. */
   reoffer: CommandWithAct[];
 }
@@ -29,13 +33,24 @@ export interface Connected {
 /** Accept a hello. @throws agent_not_found, agent_revoked */
 export async function connectAgent(
   deps: DomainDeps,
-  input: { hello: Hello; bridgeId: string; address: string | null },
+  input: {
+    hello: Hello;
+    bridgeId: string;
+    address: string | null;
+    /** Id of the agent's own token that it came with; absent when it was another credential. */
+    tokenId?: string | undefined;
+  },
 ): Promise<Connected> {
   const { hello } = input;
   return transact(deps, async (unit) => {
     await getBatchAgents(unit.trx, [hello.agentId]);
     const connection = await lockConnection(unit.trx, hello.agentId);
     const rolledBack = connection.journalId === hello.journalId && hello.journalSeq < connection.journalSeq;
+    const isOtherJournal =
+      connection.bridgeId !== null &&
+      connection.journalId !== null &&
+      connection.journalId !== hello.journalId;
+    const isCloneSuspected = (rolledBack || isOtherJournal) && !connection.isCloneTold;
     const epoch = connection.epoch + 1;
     await takeConnection(unit.trx, {
       agentId: hello.agentId,
@@ -43,8 +58,10 @@ export async function connectAgent(
       journalId: hello.journalId,
       journalSeq: rolledBack ? connection.journalSeq : hello.journalSeq,
       bridgeId: input.bridgeId,
+      tokenId: input.tokenId ?? null,
+      isCloneSuspected,
     });
-    await updateAgentFromHello(unit.trx, plainHello(hello));
+    const { wasOnline, isHeld } = await updateAgentFromHello(unit.trx, plainHello(hello), input.address);
     const out = await lockOpenCommands(unit.trx, { kind: 'agent', agentId: hello.agentId });
     const ours = out.filter((row) => !rolledBack && row.sentJournalId === hello.journalId);
     const lost = out.filter((row) => !ours.includes(row));
@@ -56,6 +73,11 @@ export async function connectAgent(
       agentId: hello.agentId,
       data: { epoch, version: plainText(hello.version) },
     });
+    if (!wasOnline) unit.emit('agent.online', { agentId: hello.agentId, data: {} });
+    if (isCloneSuspected) {
+      const reason = rolledBack ? 'journal_rolled_back' : 'other_journal';
+      unit.emit('agent.clone_suspected', { agentId: hello.agentId, data: { reason } });
+    }
     // Another bridge may hold the older socket.
     unit.wakeAgents([hello.agentId]);
     const { commands: reoffer, unreadable } = await findReadableCommands(
@@ -63,7 +85,7 @@ export async function connectAgent(
       ours.map((row) => row.commandId),
     );
     logUnreadable(deps, unreadable);
-    return { epoch, resetJournal: rolledBack, reoffer };
+    return { epoch, resetJournal: rolledBack, isHeld, reoffer };
   });
 }
 

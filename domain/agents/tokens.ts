@@ -1,7 +1,7 @@
 /** Credentials of agents: shown once, kept as hashes. */
 import { v7 as newId } from 'uuid';
 import { problem } from '../../contracts/errors.ts';
-import { insertAgentToken, revokeAgentTokens } from '../../db/agent-tokens.ts';
+import { expireAgentTokens, insertAgentToken, revokeAgentTokens } from '../../db/agent-tokens.ts';
 import { lockAgent } from '../../db/agents.ts';
 import type { Trx } from '../../db/database.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
@@ -18,8 +18,9 @@ export async function issueAgentToken(trx: Trx, agentId: string): Promise<string
 }
 
 /**
- * Replace all tokens of an agent by a new one. The old ones stop working at once; event `agent.updated` with
- * `tokenRotated` tells whoever holds its socket that the agent must prove itself again.
+ * Replace all tokens of an agent by a new one. The old ones stop working at once, and event `agent.updated` with
+ * `tokenRotated` tells whoever holds its socket that the agent must prove itself again; or they work for `overlapMs` more,
+ * so that the agent can be given the new one while it works.
  * @throws forbidden, agent_not_found, agent_revoked, conflict (a repeated Idempotency-Key)
  */
 export async function rotateAgentToken(
@@ -27,6 +28,7 @@ export async function rotateAgentToken(
   actor: Actor,
   agentId: string,
   requestKey: RequestKey | null = null,
+  overlapMs = 0,
 ): Promise<string> {
   assertCan(actor.principal, 'revoke', 'agent', agentId);
   return transact(deps, async (unit) => {
@@ -41,15 +43,21 @@ export async function rotateAgentToken(
     const locked = await lockAgent(unit.trx, agentId);
     if (!locked) throw problem('agent_not_found', { agentId });
     if (locked.isRevoked) throw problem('agent_revoked', { agentId });
-    const revokedTokens = await revokeAgentTokens(unit.trx, agentId);
+    const revokedTokens =
+      overlapMs > 0
+        ? await expireAgentTokens(unit.trx, agentId, overlapMs)
+        : await revokeAgentTokens(unit.trx, agentId);
     const token = await issueAgentToken(unit.trx, agentId);
     unit.audit(actor, {
       action: 'agent.rotate_token',
       targetKind: 'agent',
       targetId: agentId,
-      details: { revokedTokens },
+      details: { revokedTokens, ...(overlapMs > 0 && { overlapMs }) },
     });
-    unit.emit('agent.updated', { agentId, data: { tokenRotated: true } });
+    unit.emit('agent.updated', {
+      agentId,
+      data: overlapMs > 0 ? { tokenOverlapMs: overlapMs } : { tokenRotated: true },
+    });
     return token;
   });
 }

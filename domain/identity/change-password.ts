@@ -3,7 +3,7 @@ import { problem } from '../../contracts/errors.ts';
 import type { NewIdempotencyKey } from '../../db/idempotency-keys.ts';
 import { listPastPasswordHashes, rememberPasswordHash } from '../../db/password-history.ts';
 import { findUser, replacePasswordHash, type UserRow } from '../../db/users.ts';
-import type { Actor } from '../deps.ts';
+import type { Actor, DomainDeps } from '../deps.ts';
 import { claimSecretReply, type RequestKey } from '../idempotency.ts';
 import { assertCan } from '../policy.ts';
 import { type AuditFacts, transact } from '../transact.ts';
@@ -25,6 +25,8 @@ import {
   usedBefore,
 } from './password-policy.ts';
 import { endSessionsOfUser, type SessionEnd } from './sessions.ts';
+
+type PasswordDeps = DomainDeps & Pick<IdentityDeps, 'passwords'>;
 
 export interface PasswordChange {
   oldPassword: string;
@@ -91,12 +93,12 @@ async function assertOldPassword(
  * Replace the password of an account. All its sessions end, and its owner must change it before anything else.
  * @param newPassword without it one is generated, which is answered once and kept nowhere
  * @param requestKey a repeat of a request that was answered with a generated one is a conflict, not another reset
- * @throws forbidden, user_not_found, password_refused, conflict (a repeat, or it was changed meanwhile),
+ * @throws forbidden, user_not_found, password_refused, conflict (a repeat, changed meanwhile, or one's own: see `changePassword`),
  * idempotency_conflict, service_unavailable
  * @param options.revokeTokens end the account's API tokens as well; default false
  */
 export async function resetPassword(
-  deps: IdentityDeps,
+  deps: PasswordDeps,
   actor: Actor,
   id: string,
   newPassword?: string,
@@ -104,6 +106,10 @@ export async function resetPassword(
   options: { revokeTokens?: boolean } = {},
 ): Promise<{ generatedPassword: string | null }> {
   assertCan(actor.principal, 'update', 'user');
+  // Whoever found an open session of an administrator must not become the owner of the account.
+  if (actor.principal.id === id) {
+    throw problem('conflict', { reason: 'change the password of your own account instead' });
+  }
   const user = await findUser(deps.db, id);
   if (!user) throw problem('user_not_found', { userId: id });
   const generatedPassword = newPassword === undefined ? createPassword() : null;
@@ -136,7 +142,7 @@ export async function resetPassword(
 }
 
 /** @throws password_refused for the present password and the ones before it */
-async function assertNotUsedBefore(deps: IdentityDeps, user: UserRow, password: string): Promise<void> {
+async function assertNotUsedBefore(deps: PasswordDeps, user: UserRow, password: string): Promise<void> {
   const past = await listPastPasswordHashes(deps.db, user.id, PASSWORD_HISTORY_LENGTH);
   for (const hash of [user.passwordHash, ...past]) {
     if (await deps.passwords.verify(password, hash)) throw passwordRefused(usedBefore);
@@ -157,7 +163,7 @@ interface Replacement {
 }
 
 async function replacePassword(
-  deps: IdentityDeps,
+  deps: PasswordDeps,
   actor: Actor,
   user: UserRow,
   { password, mustChangePassword, end, revokeTokens, audit, claim }: Replacement,

@@ -52,5 +52,12 @@ async function identifyAgent(deps: IdentityDeps, token: string): Promise<Princip
   const found = await findAgentByToken(deps.db, hashToken(token));
   if (!found) throw problem('invalid_token');
   if (found.isUseStale) await touchAgentToken(deps.db, found.tokenId);
-  return { kind: 'agent', id: found.agentId, name: found.hostname, roles: ['agent'], sessionId: null };
+  return {
+    kind: 'agent',
+    id: found.agentId,
+    name: found.hostname,
+    roles: ['agent'],
+    sessionId: null,
+    credentialId: found.tokenId,
+  };
 }

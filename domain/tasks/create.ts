@@ -21,6 +21,7 @@ import { toTaskView } from './view.ts';
 const DEFAULT_TASK_EXPIRY_MS = 24 * 60 * 60 * 1000;
 
 export interface CreateTaskOptions {
+  /** A `collab` is a note: it has no workflow. Default `task`. */
   kind?: TaskKind;
   /** Id chosen by the client; ours when absent. */
   publicId?: string;
@@ -41,13 +42,14 @@ export async function createTask(
   if (body.preApproved.length > 0) assertCan(actor.principal, 'decide', 'task');
   if (body.callbackUrl !== undefined) throw problem('not_supported', { feature: 'callbackUrl' });
   assertLimits(deps, body);
+  const kind = options.kind ?? 'task';
   return transact(deps, async (unit) => {
     const id = uuidv7();
     if (options.idempotencyKey !== null) {
       const claim = await claimIdempotencyKey(unit.trx, {
         principalId: actor.principal.id,
         key: options.idempotencyKey,
-        bodySha256: bodySha256({ task: body }),
+        bodySha256: bodySha256({ task: body, ...(kind === 'task' ? {} : { kind }) }),
         resourceKind: 'task',
         resourceId: id,
       });
@@ -62,7 +64,7 @@ export async function createTask(
     const task = await insertTask(unit.trx, {
       id,
       publicId,
-      kind: options.kind ?? 'task',
+      kind,
       title: body.title ?? titleOf(body.goal),
       goal: body.goal,
       mode: body.mode,
@@ -94,7 +96,7 @@ export async function createTask(
     if (task.agentId !== null) {
       unit.emit('task.assigned', { taskId: id, agentId: task.agentId, ownerId: task.creatorId, data: {} });
     }
-    startWorkflow(unit, task);
+    if (kind !== 'collab') startWorkflow(unit, task);
     return { task: toTaskView(task), created: true };
   });
 }

@@ -1,6 +1,7 @@
 /** How a task ends: one update writes state, result and seal; nothing changes the record afterwards. */
 import { createHash } from 'node:crypto';
 import { problem } from '../../contracts/errors.ts';
+import { isEnded } from '../../contracts/states.ts';
 import type { TaskEnd, TaskResult, TaskView } from '../../contracts/tasks.ts';
 import { taskWorkflowId } from '../../contracts/workflow-io.ts';
 import { hangBatchBell } from '../../db/batch-bells.ts';
@@ -80,13 +81,13 @@ export type Stopped = { kind: 'ended'; task: TaskRow } | { kind: 'draining'; tas
 /**
  * Stop a locked, open task: the open proposal is closed, queued commands end, running ones are asked to stop.
  * With nothing left out the task ends now; otherwise its workflow ends it when the batch is in.
- * @param why a code of `explainEnd`, or what the person wrote who canceled
+ * @param why a code of `explainEnd`, or what the person wrote who wants it ended
  */
 export async function stopTask(
   unit: Unit,
   actor: Actor,
   task: TaskRow,
-  end: 'canceled' | 'expired' | 'failed',
+  end: TaskEnd,
   why: string,
 ): Promise<Stopped> {
   await closeProposal(unit, actor, task, end, why);
@@ -157,10 +158,17 @@ export async function cancelTask(
       details: { reason: reason ?? null },
     });
     const stopped = await stopTask(unit, actor, task, 'canceled', why);
-    unit.signal(taskWorkflowId(task.id, task.runNo), {
-      name: 'ended',
-      arg: { end: stopped.kind === 'ended' ? 'canceled' : null },
-    });
+    tellWorkflow(unit, stopped);
     return toTaskView(stopped.task);
   });
 }
+
+/** Tell the workflow of a task that somebody else stopped it. */
+export function tellWorkflow(unit: Unit, { kind, task }: Stopped): void {
+  if (task.kind === 'collab') return; // has none
+  const end = kind === 'ended' ? endOf(task) : null;
+  unit.signal(taskWorkflowId(task.id, task.runNo), { name: 'ended', arg: { end } });
+}
+
+/** How an ended task ended. */
+export const endOf = (task: TaskRow): TaskEnd => (isEnded(task.state) ? task.state : 'canceled');

@@ -29,7 +29,7 @@ import { systemPrincipal } from '../identity/identify.ts';
 import { can } from '../policy.ts';
 import { transact, type Unit } from '../transact.ts';
 import { sendStep } from './decide.ts';
-import { endTaskRow, ensureBell, stopTask } from './end.ts';
+import { endOf, endTaskRow, ensureBell, stopTask } from './end.ts';
 import { writeProposal } from './execute.ts';
 import { readHistory } from './history.ts';
 import { fitAnswer, plainProse } from './model-answer.ts';
@@ -204,9 +204,6 @@ async function outcomeOfStep(unit: Unit, task: TaskRow, step: StepRow): Promise<
       return { kind: 'ended', end: endOf(task) };
   }
 }
-
-const endOf = (task: TaskRow): TaskEnd =>
-  task.state === 'completed' || task.state === 'failed' || task.state === 'expired' ? task.state : 'canceled';
 
 /** The model judged the outcome: the task is over. */
 async function finish(unit: Unit, task: TaskRow, answer: ProposedEnd): Promise<ProposeOutcome> {

@@ -1,10 +1,12 @@
 /** Find a task for somebody: not there and not visible are the same answer. */
 import { problem } from '../../contracts/errors.ts';
 import type { Verb } from '../../contracts/principal.ts';
+import type { TaskKind, TaskView } from '../../contracts/tasks.ts';
 import { findTaskByPublicId, lockTaskByPublicId, type TaskRow } from '../../db/tasks.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
 import { assertCan, can } from '../policy.ts';
 import type { Unit } from '../transact.ts';
+import { toTaskView } from './view.ts';
 
 /** @throws forbidden (never may do this), task_not_found (not there, or not the actor's) */
 export async function getTaskRow(
@@ -28,7 +30,27 @@ function visible(actor: Actor, publicId: string, verb: Verb, row: TaskRow | unde
     throw problem('task_not_found', { taskId: publicId });
   }
   assertCan(actor.principal, verb, 'task', row.creatorId);
+  if (row.kind === 'collab' && engineVerbs.includes(verb)) {
+    throw problem('conflict', { reason: 'nothing runs for a collaboration task' });
+  }
   return row;
+}
+
+/** What the workflow of a task is needed for. */
+const engineVerbs: readonly Verb[] = ['propose', 'decide', 'execute', 'assign'];
+
+/** What the caller holds the task for. */
+export interface Expected {
+  /** A task of another kind is not found. */
+  kind?: TaskKind;
+  /** Is the task, now that its row is locked, what the caller has seen? */
+  isCurrent?: ((task: TaskView) => boolean) | undefined;
+}
+
+/** @throws task_not_found (of another kind), precondition_failed (changed meanwhile) */
+export function assertExpected(task: TaskRow, { kind, isCurrent }: Expected): void {
+  if (kind !== undefined && task.kind !== kind) throw problem('task_not_found', { taskId: task.publicId });
+  if (isCurrent !== undefined && !isCurrent(toTaskView(task))) throw problem('precondition_failed');
 }
 
 /** @throws task_not_open */

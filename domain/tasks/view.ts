@@ -2,10 +2,30 @@ import { actText } from '../../contracts/act.ts';
 import type { StepView, TaskView } from '../../contracts/tasks.ts';
 import type { CommandWithAct } from '../../db/commands.ts';
 import type { StepRow } from '../../db/steps.ts';
+import type { BriefTaskRow } from '../../db/task-kinds.ts';
 import type { TaskRow } from '../../db/tasks.ts';
 import { toCommandView } from '../commands/view.ts';
 
 const time = (date: Date | null): string | null => date?.toISOString() ?? null;
+
+/** From 1; every change that a client can see raises it. */
+const versionOf = (row: Pick<TaskRow, 'rev'>): number => row.rev + 1;
+
+/** What lists of jobs and notes are made of. */
+export type TaskBrief = Pick<
+  TaskView,
+  'id' | 'title' | 'goal' | 'state' | 'version' | 'createdAt' | 'updatedAt'
+>;
+
+export const toTaskBrief = (row: BriefTaskRow): TaskBrief => ({
+  id: row.publicId,
+  title: row.title,
+  goal: row.goal,
+  state: row.state,
+  version: versionOf(row),
+  createdAt: row.createdAt.toISOString(),
+  updatedAt: row.updatedAt.toISOString(),
+});
 
 /** A task as the house API shows it. */
 export const toTaskView = (row: TaskRow): TaskView => ({
@@ -15,6 +35,7 @@ export const toTaskView = (row: TaskRow): TaskView => ({
   goal: row.goal,
   mode: row.mode,
   state: row.state,
+  version: versionOf(row),
   runNo: row.runNo,
   step: row.stepNo,
   target: row.target,

@@ -13,6 +13,13 @@ import { type BridgeOptions, type ScriptedBridge, startScriptedBridge } from '..
 /** Quick reconnects, so that tests wait for conditions and not for backoff. */
 export const quickBackoff = { baseMs: 20, capMs: 50, refusedMs: 50, supersededMs: 50 };
 
+/** A kind of agent, for scenarios that every kind must pass. */
+export interface AgentProgram {
+  createFixture(options?: BridgeOptions): Promise<Fixture>;
+  /** For `agentProcess`: starts the process of a command and then never returns, between INTENT and STARTED. */
+  stallingProgram: string[];
+}
+
 export interface Fixture {
   directory: string;
   home: string;
@@ -104,3 +111,13 @@ export const exited = (child: ChildProcess): Promise<number | string | null> =>
   child.exitCode !== null || child.signalCode !== null
     ? Promise.resolve(child.exitCode ?? child.signalCode)
     : new Promise((resolve) => child.once('exit', (code, signal) => resolve(code ?? signal)));
+
+export const javascriptAgent: AgentProgram = {
+  createFixture,
+  stallingProgram: [
+    process.execPath,
+    '--import',
+    'tsx',
+    fileURLToPath(new URL('./stalling-agent.ts', import.meta.url)),
+  ],
+};

@@ -17,6 +17,7 @@ test('what is registered is what is documented', () => {
   const service = [
     '/',
     '/health',
+    '/healthz',
     '/livez',
     '/readyz',
     '/metrics',
@@ -41,7 +42,7 @@ test('every documented operation is answered, not 404 or 405', async () => {
 test('an operation tells parameters, body, replies and errors of its contract', () => {
   expect(document.paths['/v1/widgets/{widgetId}']?.get).toMatchObject({
     operationId: 'getV1WidgetsByWidgetId',
-    security: [{ bearer: [] }],
+    security: [{ bearer: [] }, { apiKey: [] }],
     parameters: [{ name: 'widgetId', in: 'path', required: true, schema: { type: 'string' } }],
     responses: {
       200: {

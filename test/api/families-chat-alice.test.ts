@@ -1,18 +1,11 @@
-/** `/api/v1/chat`: frames byte by byte, what is stored of an answer, lists with cursors, ownership, limits. */
+/** `POST /api/v1/chat/message`: frames byte by byte, what is stored of an answer, proposed tasks, repetitions. */
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { problem } from '../../contracts/errors.ts';
-import { encodeCursor } from '../../domain/cursor.ts';
-import {
-  type ChatClient,
-  chatEnd,
-  createGate,
-  createScriptedChat,
-  openChat,
-  type ScriptedChat,
-} from '../support/chat.ts';
+import { chatEnd, createGate, createScriptedChat, type ScriptedChat } from '../support/chat.ts';
+import { chatDeskOf, chatPath, refusal, time } from '../support/chat-desk.ts';
 import { type FamilyAuth, startFamilyAuth } from '../support/family-auth.ts';
-import { readAudit, sharedAgentToken } from '../support/identity.ts';
+import { readAudit } from '../support/identity.ts';
 
 let auth: FamilyAuth;
 let chat: ScriptedChat;
@@ -29,35 +22,7 @@ beforeEach(async () => {
   userId = await idOf(token);
 });
 
-const base = '/api/v1/chat';
-const time = expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
-const uuid = expect.stringMatching(/^[0-9a-f-]{36}$/);
-
-const idOf = async (of: string): Promise<string> =>
-  (await auth.ask('GET', '/v1/auth/me', { token: of })).body.id;
-const open = (body: unknown, as = token, headers = {}): Promise<ChatClient> =>
-  openChat(auth.server.url(), as, body, headers);
-/** Say something and read the whole answer. */
-async function say(
-  content: string,
-  conversation_id?: string,
-  as = token,
-): Promise<ChatClient & { id: string }> {
-  const client = await open({ content, conversation_id }, as);
-  await client.ended;
-  return { ...client, id: client.frames()[0]?.data.conversation_id };
-}
-const list = (query = '', as = token) => auth.ask('GET', `${base}/conversations${query}`, { token: as });
-const messages = (id: string, query = '', as = token) =>
-  auth.ask('GET', `${base}/conversations/${id}/messages${query}`, { token: as });
-const rows = (conversationId: string) =>
-  auth.stack.db('messages').where({ conversation_id: conversationId }).orderBy('created_at');
-const refusal = (path: string, code: string, detail: unknown) => ({
-  detail,
-  code,
-  timestamp: time,
-  path: `${base}${path}`,
-});
+const { idOf, open, say, list, messages, rows } = chatDeskOf(() => ({ auth, token }));
 
 describe('POST message', () => {
   it('answers frame by frame, byte by byte', async () => {
@@ -129,7 +94,7 @@ describe('POST message', () => {
     const other = await auth.tokenOf(await auth.addUser());
     const foreign = await say('mine', undefined, other);
     for (const conversation_id of [randomUUID(), foreign.id, '00000000-0000-0000-0000-000000000001']) {
-      const { status, body, headers } = await auth.ask('POST', `${base}/message`, {
+      const { status, body, headers } = await auth.ask('POST', `${chatPath}/message`, {
         token,
         json: { content: 'x', conversation_id },
       });
@@ -156,7 +121,7 @@ describe('POST message', () => {
     ['no id', { content: 'x', conversation_id: 'no-uuid' }, ['conversation_id'], 'uuid_parsing'],
     ['a role', { content: 'x', role: 'system' }, ['role'], 'extra_forbidden'],
   ])('finds %s invalid', async (_what, json, path, type) => {
-    const { status, body } = await auth.ask('POST', `${base}/message`, { token, json });
+    const { status, body } = await auth.ask('POST', `${chatPath}/message`, { token, json });
     expect([status, body]).toEqual([
       422,
       refusal('/message', 'VALIDATION_ERROR', [{ loc: ['body', ...path], msg: expect.any(String), type }]),
@@ -352,7 +317,11 @@ describe('Idempotency-Key', () => {
       first.frames().at(-1),
     ]);
     expect(await rows(first.frames()[0]?.data.conversation_id)).toHaveLength(2);
-    const other = await auth.ask('POST', `${base}/message`, { token, json: { content: 'twice' }, headers });
+    const other = await auth.ask('POST', `${chatPath}/message`, {
+      token,
+      json: { content: 'twice' },
+      headers,
+    });
     expect([other.status, other.body.code]).toEqual([422, 'IDEMPOTENCY_CONFLICT']);
   });
 
@@ -362,7 +331,11 @@ describe('Idempotency-Key', () => {
     chat.next(['a', gate.promise, chatEnd()]);
     const first = await open({ content: 'once' }, token, headers);
     await first.until(() => first.said() === 'a');
-    const again = await auth.ask('POST', `${base}/message`, { token, json: { content: 'once' }, headers });
+    const again = await auth.ask('POST', `${chatPath}/message`, {
+      token,
+      json: { content: 'once' },
+      headers,
+    });
     expect([again.status, again.body.code]).toEqual([409, 'CONFLICT']);
     gate.open();
     await first.ended;
@@ -377,221 +350,4 @@ describe('Idempotency-Key', () => {
     await again.ended;
     expect(again.frames().map(({ event }) => event)).toEqual(['conversation', 'token', 'error']);
   });
-});
-
-describe('GET conversations', () => {
-  it('answers the keys of both descriptions', async () => {
-    expect((await list()).body).toEqual({
-      conversations: [],
-      total: 0,
-      page: 1,
-      page_size: 20,
-      items: [],
-      next_cursor: null,
-      has_more: false,
-      total_count: 0,
-    });
-    const older = await say('older');
-    const newer = await say('newer');
-    const { status, body } = await list('?limit=1');
-    expect(status).toBe(200);
-    expect(body).toEqual({
-      conversations: [{ id: newer.id, user_id: userId, title: 'newer', created_at: time, updated_at: time }],
-      total: 2,
-      page: 1,
-      page_size: 1,
-      items: body.conversations,
-      next_cursor: expect.any(String),
-      has_more: true,
-      total_count: 2,
-    });
-    // Talk moves a conversation to the top.
-    await say('more', older.id);
-    expect((await list()).body.items.map(({ id }: { id: string }) => id)).toEqual([older.id, newer.id]);
-  });
-
-  it('pages without a gap or a repeat, by cursor and by bare id, while others come in', async () => {
-    const ids: string[] = [];
-    for (let i = 0; i < 5; i++) ids.unshift((await say(`talk ${i}`)).id);
-    // Equal times: the id decides.
-    await auth.stack
-      .db('conversations')
-      .whereIn('id', ids.slice(1, 4))
-      .update({ updated_at: '2026-01-01T00:00:00Z' });
-    await auth.stack.db('conversations').where({ id: ids[4] }).update({ updated_at: '2025-01-01T00:00:00Z' });
-    const expected = [ids[0], ...ids.slice(1, 4).sort().reverse(), ids[4]];
-
-    for (const next of [
-      (body: { next_cursor: string }) => body.next_cursor,
-      (body: { items: { id: string }[] }) => body.items.at(-1)?.id ?? '',
-    ]) {
-      const seen: string[] = [];
-      let query = '?limit=2';
-      for (;;) {
-        const { status, body } = await list(query);
-        expect(status).toBe(200);
-        seen.push(...body.items.map(({ id }: { id: string }) => id));
-        if (!body.has_more) break;
-        query = `?limit=2&cursor=${next(body)}`;
-        const fresh = await say('in between');
-        await auth.ask('DELETE', `/v1/conversations/${fresh.id}`, { token });
-        await say('in between as well');
-      }
-      expect(seen.filter((id) => ids.includes(id))).toEqual(expected);
-      expect(new Set(seen).size).toBe(seen.length);
-      const later = await auth.stack.db('conversations').where({ user_id: userId }).whereNotIn('id', ids);
-      await auth.stack
-        .db('conversations')
-        .whereIn(
-          'id',
-          later.map(({ id }: { id: string }) => id),
-        )
-        .delete();
-    }
-  });
-
-  it('refuses cursors that are malformed, unknown or another’s, and other pages than 1 to 100', async () => {
-    const mine = await say('mine');
-    const other = await auth.tokenOf(await auth.addUser());
-    const first = await say('theirs', undefined, other);
-    await say('theirs too', undefined, other);
-    const theirs = (await list('?limit=1', other)).body.next_cursor;
-    const ofMessages = (await auth.ask('GET', `/v1/conversations/${mine.id}/messages?limit=1`, { token }))
-      .body.nextCursor;
-    const cursors = [
-      'nonsense',
-      '',
-      randomUUID(),
-      first.id,
-      theirs,
-      ofMessages,
-      encodeCursor(new Date(), randomUUID()),
-    ];
-    for (const cursor of [...cursors, encodeCursor(new Date(), 'x'), 'W10']) {
-      const { status, body } = await list(`?cursor=${cursor}`);
-      expect([cursor, status, body]).toEqual([
-        cursor,
-        422,
-        refusal('/conversations', 'VALIDATION_ERROR', 'The cursor is not one this server has given out'),
-      ]);
-    }
-    for (const query of ['?limit=0', '?limit=101', '?limit=x', '?offset=3']) {
-      expect([query, (await list(query)).status]).toEqual([query, 422]);
-    }
-    expect((await list('?limit=100')).status).toBe(200);
-  });
-});
-
-describe('GET messages', () => {
-  it('is a bare list, oldest first, its next page named by headers', async () => {
-    const { id } = await say('one');
-    await say('two', id);
-    const first = await messages(id, '?limit=3');
-    expect([first.status, first.body]).toEqual([
-      200,
-      ['one', 'Hello', 'two'].map((content, at) => ({
-        id: uuid,
-        conversation_id: id,
-        role: at === 1 ? 'assistant' : 'user',
-        content,
-        created_at: time,
-      })),
-    ]);
-    const cursor = first.headers.get('X-Next-Cursor');
-    expect(first.headers.get('Link')).toBe(
-      `<${base}/conversations/${id}/messages?limit=3&cursor=${cursor}>; rel="next"`,
-    );
-    for (const next of [cursor, first.body[2].id]) {
-      const rest = await messages(id, `?cursor=${next}`);
-      expect(rest.body.map(({ content }: { content: string }) => content)).toEqual(['Hello']);
-      expect([rest.headers.get('X-Next-Cursor'), rest.headers.get('Link')]).toEqual([null, null]);
-    }
-  });
-
-  it('is only of one’s own, and cursors only of this conversation', async () => {
-    const mine = await say('mine');
-    const another = await say('mine too');
-    const theirs = await say('theirs', undefined, await auth.tokenOf(await auth.addUser()));
-    for (const id of [theirs.id, randomUUID()]) {
-      const { status, body } = await messages(id);
-      expect([status, body]).toEqual([
-        404,
-        refusal(`/conversations/${id}/messages`, 'CONVERSATION_NOT_FOUND', 'Conversation not found'),
-      ]);
-    }
-    expect((await messages('no-uuid')).status).toBe(422);
-    const [elsewhere] = (await messages(another.id)).body;
-    for (const cursor of ['x', randomUUID(), mine.id, elsewhere.id]) {
-      expect((await messages(mine.id, `?cursor=${cursor}`)).status).toBe(422);
-    }
-  });
-
-  it('orders questions that were asked at once, one after the other', async () => {
-    const { id } = await say('first');
-    await Promise.all(Array.from({ length: 8 }, (_, i) => say(`question ${i}`, id)));
-    const stored = await rows(id);
-    expect(stored).toHaveLength(18);
-    expect(new Set(stored.map(({ created_at }: { created_at: Date }) => created_at.getTime())).size).toBe(18);
-    const answered = stored.flatMap(({ answers_id }: { answers_id: string | null }) => answers_id ?? []);
-    expect(new Set(answered).size).toBe(9);
-  });
-});
-
-it('strangers, machines and tokens without the scope are refused', async () => {
-  for (const [method, path] of [
-    ['POST', `${base}/message`],
-    ['GET', `${base}/conversations`],
-    ['GET', `${base}/conversations/${randomUUID()}/messages`],
-    ['DELETE', `/v1/conversations/${randomUUID()}`],
-  ] as const) {
-    const json = method === 'POST' ? { content: 'x' } : undefined;
-    expect((await auth.ask(method, path, { json })).status).toBe(401);
-    expect((await auth.ask(method, path, { json, token: 'nonsense' })).status).toBe(401);
-    expect((await auth.ask(method, path, { json, token: sharedAgentToken })).status).toBe(403);
-  }
-});
-
-it('beginning and deleting a conversation are on record, its words are not', async () => {
-  const { id } = await say('a private matter');
-  expect((await auth.ask('DELETE', `/v1/conversations/${id}`, { token })).status).toBe(204);
-  expect((await auth.ask('DELETE', `/v1/conversations/${id}`, { token })).status).toBe(404);
-  expect((await messages(id)).status).toBe(404);
-  const trail = await auth.stack.db('audit_events').where({ target_id: id }).orderBy('id');
-  expect(trail.map(({ action, principal_id }) => [action, principal_id])).toEqual([
-    ['conversation.create', userId],
-    ['conversation.delete', userId],
-  ]);
-  expect(JSON.stringify(await auth.stack.db('audit_events'))).not.toContain('private matter');
-});
-
-it('a deleted account takes its conversations along', async () => {
-  const { id } = await say('x');
-  const admin = await auth.adminToken();
-  expect((await auth.ask('DELETE', `/v1/users/${userId}`, { token: admin })).status).toBe(204);
-  expect(await rows(id)).toEqual([]);
-});
-
-it('limits are 10 and 60 a minute for each person', async () => {
-  const limited = await startFamilyAuth({ chat: () => chat, server: { options: { rateLimit: true } } });
-  try {
-    const as = await limited.tokenOf(await limited.addUser());
-    const other = await limited.tokenOf(await limited.addUser());
-    for (const [method, path, limit] of [
-      ['POST', 'message', 10],
-      ['GET', 'conversations', 60],
-    ] as const) {
-      const ask = (by: string) =>
-        limited.ask(method, `${base}/${path}`, { token: by, json: method === 'POST' ? {} : undefined });
-      for (let call = 1; call <= limit; call++) {
-        const { status, headers } = await ask(as);
-        expect(status).toBe(method === 'POST' ? 422 : 200);
-        expect(headers.get('X-RateLimit-Remaining')).toBe(String(limit - call));
-      }
-      const { status, body } = await ask(as);
-      expect([status, body.code]).toEqual([429, 'RATE_LIMIT_EXCEEDED']);
-      expect((await ask(other)).status).not.toBe(429);
-    }
-  } finally {
-    await limited.close();
-  }
 });

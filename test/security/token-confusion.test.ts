@@ -1,6 +1,7 @@
 /** Every class of token in every place where another class belongs. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import WebSocket from 'ws';
+import { freshAddress } from '../support/second-factor.ts';
 import { type System, startSystem } from '../support/system.ts';
 
 const AGENT_TOKEN = 'the-shared-agent-token-of-this-test';
@@ -9,7 +10,7 @@ type TokenClass = (typeof classes)[number];
 
 let system: System;
 beforeAll(async () => {
-  system = await startSystem({ worker: false, env: { AGENT_TOKEN } });
+  system = await startSystem({ worker: false, env: { AGENT_TOKEN, TRUST_PROXY_HOPS: '1' } });
 });
 afterAll(() => system.close());
 
@@ -35,7 +36,8 @@ const login = () =>
   });
 
 const post = async (path: string, body: unknown): Promise<number> => {
-  const headers = { 'content-type': 'application/json' };
+  // From elsewhere each time: an address may try a few wrong ones only.
+  const headers = { 'content-type': 'application/json', 'x-forwarded-for': freshAddress() };
   const reply = await fetch(`${system.url}${path}`, { method: 'POST', body: JSON.stringify(body), headers });
   return reply.status;
 };

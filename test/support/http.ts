@@ -33,6 +33,7 @@ export interface TestServerOptions {
   sessions?: AppDeps['sessions'];
   streams?: AppDeps['streams'];
   countShared?: AppDeps['countShared'];
+  devLog?: AppDeps['devLog'];
   /** Origins of pages that may open sockets. */
   origins?: readonly string[];
   onRefused?: (refused: RefusedUpgrade) => void;
@@ -68,6 +69,7 @@ export async function startTestServer(given: TestServerOptions = {}): Promise<Te
     sessions: given.sessions,
     streams: given.streams,
     countShared: given.countShared,
+    devLog: given.devLog,
     options,
   });
   const upgrade = createUpgradeRouter({

@@ -56,6 +56,7 @@ const rows: Row[] = [
       "'../../db/tasks.ts'",
       "'../policy.ts'",
       "'../../llm/port.ts'",
+      "'../../llm/chat-port.ts'",
       "'node:crypto'",
     ],
     never: [

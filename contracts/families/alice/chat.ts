@@ -49,6 +49,7 @@ export const aliceSendMessageRoute = defineRoute({
   method: 'POST',
   path: '/api/v1/chat/message',
   summary: 'Say something and stream the answer',
+  takesIdempotencyKey: true,
   description:
     'Server-sent events: `conversation` once, `token` for each piece of the answer (`index` from 0), then `done` or, when ' +
     'it breaks, `error`; nothing after either. Without `conversation_id` a conversation begins. Whoever closes the ' +

@@ -63,6 +63,7 @@ export const steelPostEventRoute = defineRoute({
   method: 'POST',
   path: '/api/v1/events',
   summary: 'Write into the shared log',
+  takesIdempotencyKey: true,
   rateClass: 'write',
   verb: 'create',
   body: z.strictObject({
