@@ -27,7 +27,7 @@ const isWhole = !process.argv.includes('--bundles');
 if (isWhole) {
   rmSync(dist, { recursive: true, force: true });
   await step('compiled', compile);
-  await step('copied bin, package.json and page assets', copyFiles);
+  await step('copied bin, package.json, page assets and installer files', copyFiles);
 }
 await step('workflow bundle', async () => {
   mkdirSync(join(dist, 'worker'), { recursive: true });
@@ -60,6 +60,9 @@ function compile(): undefined {
 function copyFiles(): undefined {
   cpSync(join(root, 'bin'), join(dist, 'bin'), { recursive: true });
   copyFileSync(join(root, 'package.json'), join(dist, 'package.json'));
+  for (const folder of ['agent-installer', 'agent-python']) {
+    cpSync(join(root, folder), join(dist, folder), { recursive: true });
+  }
   const assets = join(dist, 'api', 'assets');
   mkdirSync(assets, { recursive: true });
   for (const [name, specifier] of Object.entries(pageAssets)) {

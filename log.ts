@@ -44,15 +44,18 @@ const SECRET_NAMES = ['authorization', 'cookie', 'password', 'secret', 'token', 
 const SECRET_NAME =
   /^(authorization|proxy-authorization|cookie|set-cookie|ticket|qr_?code|otpauth_?url)$|(passwords?(_?hash)?|passphrase|secret|token|api[-_]?key|secret_?keys?|encryption_?keys?|(backup|mfa)_?codes?)$/i;
 
-/** Secrets inside text: credentials in URLs, tokens in queries, bearer headers, our own tokens. */
+/**
+ * Secrets inside text: credentials in URLs, tokens in queries, bearer headers, our own tokens. Strangers choose what is
+ * logged, so none may take more than linear time: each begins at something that its runs cannot hold, or is bounded.
+ */
 const SECRET_TEXT: ReadonlyArray<readonly [RegExp, string]> = [
-  [/(\w+:\/\/[^\s:/@"\\]*:)[^\s@/"\\]+@/g, `$1${REDACTED}@`],
+  [/(:\/\/[^\s:/@"\\]*:)[^\s@/"\\]+@/g, `$1${REDACTED}@`],
   [/([?&][\w-]*(?:token|ticket|secret|password|key)=)[^&\s"'\\]+/gi, `$1${REDACTED}`],
   [/\b(Bearer|Basic)\s+[\w.~+/=-]+/gi, `$1 ${REDACTED}`],
   // Our own tokens say what they are: agent, shared, enrolment, refresh, personal, ticket.
   [/\b(st[aserpk]_)[\w-]{20,}/g, `$1${REDACTED}`],
   // JWTs, password hashes, what authenticator programs are given, keys of the model's provider.
-  [/\beyJ[\w-]{8,}\.[\w-]+\.[\w-]+/g, REDACTED],
+  [/\beyJ[\w-]{8,1024}\.[\w-]+\.[\w-]+/g, REDACTED],
   [/\$2[aby]\$\d\d\$[\w./]{53}/g, REDACTED],
   [/\botpauth:\/\/[^\s"'\\]+/gi, `otpauth://${REDACTED}`],
   [/\bsk-ant-[\w-]{8,}/g, REDACTED],

@@ -106,6 +106,8 @@ LOCK_ATTEMPTS = 10
 MAX_DISKS = 16
 # The main thread looks up at least this often: on Windows a blocked wait does not hear of Ctrl+C.
 MAX_WAIT_S = 1.0
+# A flood of events does not keep timers (the time limits of commands among them) waiting for longer than these.
+MAX_EVENTS_PER_TURN = 500
 
 COMMAND_ID_VARIABLE = "STEELTHREAD_COMMAND_ID"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -321,7 +323,16 @@ def act_digest(act, binding):
 UUID_TEXT = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
 DIGEST_TEXT = re.compile(r"[0-9a-f]{64}\Z")
 AGENT_ID_TEXT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
-SERVER_FRAME_TYPES = ("welcome", "run", "cancel", "outputAck", "resultAck", "claimRefused", "error")
+SERVER_FRAME_TYPES = (
+    "welcome",
+    "run",
+    "cancel",
+    "outputAck",
+    "resultAck",
+    "presenceRequest",
+    "claimRefused",
+    "error",
+)
 MAX_SAFE_INTEGER = 2**53 - 1
 
 
@@ -352,7 +363,7 @@ def parse_server_frame(text):
         _check(isinstance(frame.get("resetJournal"), bool), "welcome.resetJournal")
     elif kind == "error":
         _check(isinstance(frame.get("code"), str) and isinstance(frame.get("message"), str), "error")
-    else:
+    elif kind != "presenceRequest":
         _check(_is_match(UUID_TEXT, frame.get("commandId")), kind + ".commandId")
     if kind == "run":
         _check(_is_match(DIGEST_TEXT, frame.get("digest")), "run.digest")
@@ -432,6 +443,29 @@ def is_alive(pid, start_time):
         return True
     except OSError:
         return False
+
+
+def windows_start_time(pid):
+    """When the process was created, as the system counts it, or None. With the pid its identity on Windows."""
+    import ctypes
+    from ctypes import wintypes
+
+    query_limited_information = 0x1000
+    kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+    kernel.OpenProcess.restype = wintypes.HANDLE
+    kernel.OpenProcess.argtypes = [wintypes.DWORD, wintypes.BOOL, wintypes.DWORD]
+    kernel.GetProcessTimes.argtypes = [wintypes.HANDLE] + [ctypes.POINTER(wintypes.FILETIME)] * 4
+    kernel.CloseHandle.argtypes = [wintypes.HANDLE]
+    handle = kernel.OpenProcess(query_limited_information, False, pid)
+    if not handle:
+        return None
+    try:
+        times = [wintypes.FILETIME() for _ in range(4)]
+        if not kernel.GetProcessTimes(handle, *[ctypes.byref(moment) for moment in times]):
+            return None
+        return str((times[0].dwHighDateTime << 32) | times[0].dwLowDateTime)
+    finally:
+        kernel.CloseHandle(handle)
 
 
 class CommandCgroups:
@@ -558,6 +592,10 @@ def kill_command(target, cgroups, grace_ms=KILL_GRACE_MS, deadline_ms=KILL_DEADL
     if target.pid is None:
         return 0
     if ON_WINDOWS:
+        if target.process_start is None:
+            return 1  # Whose pid it is cannot be told.
+        if windows_start_time(target.pid) != target.process_start:
+            return 0  # Gone; the pid may be a stranger's.
         call = subprocess.run(
             ["taskkill", "/T", "/F", "/PID", str(target.pid)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -1561,6 +1599,8 @@ class Job:
         self.pid = process.pid
         info = read_process(process.pid)
         self.process_start = None if info is None else info.start_time
+        if ON_WINDOWS:
+            self.process_start = windows_start_time(process.pid)
         self._executor = executor
         self._command_id = command_id
         self._process = process
@@ -1621,6 +1661,7 @@ class Job:
             reader.join(PIPE_GRACE_MS / 1000.0 if ON_WINDOWS else None)
         if not ON_WINDOWS:
             os.close(self._wake_writer)
+            os.close(self._wake_reader)
         if self._executor.cgroups:
             self._executor.cgroups.remove(self._command_id)
         self._on_end(self._facts(stopped))
@@ -1682,7 +1723,6 @@ class Job:
             # Once more: on a busy machine the time may be over before waiting bytes were read.
             self._read_available(descriptor, name)
             os.close(descriptor)
-        os.close(self._wake_reader)
 
     def _read_available(self, descriptor, name):
         """One chunk, if there is any. True at the end of the stream."""
@@ -2209,9 +2249,13 @@ class Agent:
     def _loop(self):
         while self._phase != "stopped":
             event = self._next_event()
-            while event is not None:
+            for _ in range(MAX_EVENTS_PER_TURN):
+                if event is None:
+                    break
                 self._handle(event)
                 event = self._poll_event()
+            if event is not None:
+                self._handle(event)
             self._run_timers()
             # Commands that arrived together share one flush.
             self._start_prepared()
@@ -2473,6 +2517,10 @@ class Agent:
                 self._push(command)
         elif kind == "resultAck":
             self._on_result_ack(frame["commandId"])
+        elif kind == "presenceRequest":
+            # The regular report is due an interval after this one.
+            self._cancel_timer(self._presence_timer)
+            self._report_presence()
         elif kind == "error":
             self.log.warn("server_error", code=frame["code"][:64], message=frame["message"][:1024])
 
@@ -2820,7 +2868,7 @@ class Agent:
     def _kill_unfinished(self, entry):
         start = entry.get("start")
         # A pid of an earlier boot names a stranger.
-        if start is None or start["bootId"] != self.boot_id or (self.boot_id is None and ON_WINDOWS):
+        if start is None or start["bootId"] != self.boot_id:
             start = {"pid": None, "processStart": None}
         return self.executor.kill_leftovers(entry["commandId"], start["pid"], start["processStart"])
 
@@ -2893,7 +2941,7 @@ def enrol(url, enrolment_token, agent_id, name):
         headers={"content-type": "application/json", "accept": "application/json"},
     )
     try:
-        with urllib.request.build_opener(_NoRedirects).open(request, timeout=ENROL_DEADLINE_S) as reply:
+        with urllib.request.build_opener(_NoRedirects, urllib.request.ProxyHandler({})).open(request, timeout=ENROL_DEADLINE_S) as reply:
             answer = parse_json(reply.read(64 * 1024).decode("utf-8"))
     except urllib.error.HTTPError as error:
         detail = error.read(300).decode("utf-8", "replace")

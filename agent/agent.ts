@@ -38,6 +38,8 @@ export interface AgentOptions {
   token: string;
   /** Directory of this agent alone; created when missing. */
   home: string;
+  /** What it is called instead of its machine's name. */
+  name?: string;
   /** Where commands run that name no directory; default `<home>/work`. */
   workDir?: string;
   /** Default `websocket`. */
@@ -236,6 +238,13 @@ async function within(promise: Promise<void>, ms: number): Promise<boolean> {
   return inTime;
 }
 
+/** Longest name of a machine that the protocol takes, characters. */
+const MAX_HOST_NAME_LENGTH = 255;
+
+/** The name an agent goes by: the given one, else the machine's. */
+export const hostNameOf = (given: string | undefined): string =>
+  (given || hostname() || 'unknown').slice(0, MAX_HOST_NAME_LENGTH);
+
 const helloOf = (options: AgentOptions, journal: Journal, machine: Machine): Hello => ({
   type: 'hello',
   protocol: PROTOCOL_VERSION,
@@ -243,7 +252,7 @@ const helloOf = (options: AgentOptions, journal: Journal, machine: Machine): Hel
   journalId: journal.journalId(),
   journalSeq: journal.seq(),
   delivery: options.delivery ?? 'websocket',
-  hostname: hostname() || 'unknown',
+  hostname: hostNameOf(options.name),
   os: `${type()} ${release()}`,
   arch: process.arch,
   version: AGENT_VERSION,

@@ -5,6 +5,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { z } from 'zod';
 import { agentIdSchema, type Delivery, deliveries } from '../contracts/agent-protocol.ts';
 import { DEFAULT_MAX_PARALLEL } from './agent.ts';
 import { type AgentIdentity, readIdentity } from './home.ts';
@@ -17,6 +18,8 @@ const MAX_MAX_PARALLEL = 1_000;
 export interface AgentConfig {
   url: string;
   home: string;
+  /** What the agent is called instead of its machine's name. */
+  name: string | undefined;
   /** Where commands run that name no directory; undefined = `<home>/work`. */
   workDir: string | undefined;
   delivery: Delivery;
@@ -35,9 +38,11 @@ export type ConfigResult =
 export const agentUsage = `steelthread agent — runs approved commands on this machine
 
   flag             environment                       default
+  --config         STEELTHREAD_AGENT_CONFIG          a JSON file that holds any of the variables below
   --url            STEELTHREAD_URL                   (required) base URL of the server
   --home           STEELTHREAD_AGENT_HOME            ~/.steelthread/agent
   --work-dir       STEELTHREAD_AGENT_WORK_DIR        <home>/work, where commands run that name no directory
+  --name           STEELTHREAD_AGENT_NAME            the machine's own name
   --agent-id       STEELTHREAD_AGENT_ID              the id from enrolment
                    STEELTHREAD_AGENT_TOKEN           the token from enrolment
   --token-file     STEELTHREAD_AGENT_TOKEN_FILE      a file that holds the token
@@ -50,9 +55,11 @@ export const agentUsage = `steelthread agent — runs approved commands on this 
 `;
 
 const flagOptions = {
+  config: { type: 'string' },
   url: { type: 'string' },
   home: { type: 'string' },
   'work-dir': { type: 'string' },
+  name: { type: 'string' },
   'agent-id': { type: 'string' },
   'token-file': { type: 'string' },
   delivery: { type: 'string' },
@@ -62,7 +69,7 @@ const flagOptions = {
   help: { type: 'boolean', short: 'h' },
 } as const;
 
-/** Parse the agent's configuration. Reads the token file and the stored identity; never throws. */
+/** Parse the agent's configuration. Reads the files it names and the stored identity; never throws. */
 export function parseAgentConfig(
   args: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
@@ -79,7 +86,13 @@ export function parseAgentConfig(
   const flags =
     read('flags', () => parseArgs({ args: [...args], options: flagOptions, strict: true }).values) ?? {};
   if (flags.help) return { ok: 'help' };
-  const variable = (name: string): string | undefined => env[name]?.trim() || undefined;
+  const settingsFile = flags.config ?? (env.STEELTHREAD_AGENT_CONFIG?.trim() || undefined);
+  const settings =
+    settingsFile === undefined
+      ? {}
+      : (read('STEELTHREAD_AGENT_CONFIG (--config)', () => readSettings(settingsFile)) ?? {});
+  const variable = (name: string): string | undefined =>
+    env[name]?.trim() || settings[name]?.trim() || undefined;
 
   const allowsPlaintext = flags['allow-plaintext'] ?? variable('STEELTHREAD_AGENT_ALLOW_PLAINTEXT') === '1';
   const url = flags.url ?? variable('STEELTHREAD_URL');
@@ -119,6 +132,7 @@ export function parseAgentConfig(
     );
   }
 
+  const name = flags.name ?? variable('STEELTHREAD_AGENT_NAME');
   const agentId = flags['agent-id'] ?? variable('STEELTHREAD_AGENT_ID');
   if (agentId !== undefined && !agentIdSchema.safeParse(agentId).success) {
     problems.push('STEELTHREAD_AGENT_ID (--agent-id) must match [A-Za-z0-9][A-Za-z0-9._:-]{0,127}');
@@ -155,8 +169,14 @@ export function parseAgentConfig(
     return { ok: false, problems };
   }
   const debug = flags.debug ?? variable('STEELTHREAD_AGENT_DEBUG') === '1';
-  return { ok: true, config: { url, home, workDir, delivery, maxParallel, debug, identity, temporal } };
+  return { ok: true, config: { url, home, name, workDir, delivery, maxParallel, debug, identity, temporal } };
 }
+
+const settingsSchema = z.record(z.string(), z.string());
+
+/** Variables from a file, for installations that set no environment. A byte order mark is Windows' habit. */
+const readSettings = (path: string): Readonly<Record<string, string | undefined>> =>
+  settingsSchema.parse(JSON.parse(readFileSync(path, 'utf8').replace(/^\uFEFF/, '')));
 
 /** Without TLS, to a host that is not this very machine. */
 function isPlaintextToOthers(url: string): boolean {

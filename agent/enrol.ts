@@ -3,10 +3,10 @@
  *
  *   POST <url>/v1/agents/enrol { enrolmentToken, hostname, os, arch, version, agentId? } → { agentId, agentToken }
  */
-import { hostname, release, type } from 'node:os';
+import { release, type } from 'node:os';
 import { z } from 'zod';
 import { agentIdSchema } from '../contracts/agent-protocol.ts';
-import { AGENT_VERSION } from './agent.ts';
+import { AGENT_VERSION, hostNameOf } from './agent.ts';
 import type { AgentIdentity } from './home.ts';
 
 /** The server must answer within this time, milliseconds. */
@@ -19,13 +19,14 @@ export async function enrol(options: {
   url: string;
   enrolmentToken: string;
   agentId: string | undefined;
+  name?: string | undefined;
 }): Promise<AgentIdentity> {
   const response = await fetch(`${options.url.replace(/\/+$/, '').replace(/^ws/, 'http')}/v1/agents/enrol`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({
       enrolmentToken: options.enrolmentToken,
-      hostname: hostname(),
+      hostname: hostNameOf(options.name),
       os: `${type()} ${release()}`,
       arch: process.arch,
       version: AGENT_VERSION,

@@ -27,7 +27,7 @@ async function main(): Promise<number> {
   const log = createAgentLog({ debug: config.debug });
   let identity = config.identity;
   if ('enrolmentToken' in identity) {
-    identity = await enrol({ url: config.url, ...identity });
+    identity = await enrol({ url: config.url, name: config.name, ...identity });
     writeIdentity(config.home, identity);
     log.info('enrolled', { agentId: identity.agentId });
   }
@@ -36,6 +36,7 @@ async function main(): Promise<number> {
     agentId: identity.agentId,
     token: identity.agentToken,
     home: config.home,
+    name: config.name,
     workDir: config.workDir,
     delivery: config.delivery,
     maxParallel: config.maxParallel,

@@ -17,9 +17,9 @@ import { securityHeaders } from './middleware/security-headers.ts';
 import type { MountedRoute, RouteFrame } from './mount.ts';
 import { createOpenStreams, type OpenStreams } from './open-streams.ts';
 import { operationsRoutes } from './operations.ts';
-import { profileRoutes } from './profiles.ts';
 import { type CountShared, createRateLimit } from './rate-limit.ts';
 import type { Checks } from './readiness.ts';
+import { profileRoutes } from './routes/profiles.ts';
 import { steelHealthRoutes } from './routes/steel/health.ts';
 import { routing } from './routing.ts';
 

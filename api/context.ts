@@ -55,14 +55,13 @@ const secretParameter = /(token|ticket|secret|password|passphrase|code|(^|[-_]|a
 export function stripSecrets(url: string): string {
   const start = url.indexOf('?');
   if (start === -1) return url;
-  const query = new URLSearchParams(url.slice(start + 1));
   let found = false;
-  for (const name of new Set(query.keys())) {
-    if (!secretParameter.test(name)) continue;
-    query.set(name, 'stripped');
+  const query = [...new URLSearchParams(url.slice(start + 1))].map(([name, value]): [string, string] => {
+    if (!secretParameter.test(name)) return [name, value];
     found = true;
-  }
-  return found ? `${url.slice(0, start)}?${query}` : url;
+    return [name, 'stripped'];
+  });
+  return found ? `${url.slice(0, start)}?${new URLSearchParams(query)}` : url;
 }
 
 /**
@@ -74,9 +73,18 @@ export function clientAddress(request: IncomingMessage, trustedHops: number): st
   const header = request.headers['x-forwarded-for'];
   const claimed = (Array.isArray(header) ? header.join(',') : (header ?? ''))
     .split(',')
-    .map((part) => part.trim());
+    .map((part) => withoutPort(part.trim()));
   const chain = [...claimed.filter((part) => part !== ''), peer];
   return chain[Math.max(0, chain.length - 1 - trustedHops)] ?? peer;
+}
+
+/**
+ * Some proxies name the client's port as well (`192.0.2.1:4711`, `"[2001:db8::1]:4711"`, RFC 7239): every connection would
+ * count as another address.
+ */
+function withoutPort(entry: string): string {
+  const [, ipv6, ipv4] = /^"?(?:\[([0-9a-f:.]+)\]|(\d+\.\d+\.\d+\.\d+))(?::\d+)?"?$/i.exec(entry) ?? [];
+  return ipv6 ?? ipv4 ?? entry;
 }
 
 /** What a client may choose as correlation id: nothing that could break a log line or a header. */

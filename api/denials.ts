@@ -16,6 +16,7 @@ import { type Refused, recordRefusal } from '../domain/audit/denials.ts';
 import type { DomainDeps } from '../domain/deps.ts';
 import { networkOf } from '../domain/identity/network.ts';
 import type { AuditFacts } from '../domain/transact.ts';
+import { createAdmission } from './admission.ts';
 import type { RefusedUpgrade } from './upgrade.ts';
 
 /** Rows of one kind that one source can leave in one window. */
@@ -23,8 +24,6 @@ export const MAX_DENIAL_ROWS = 20;
 /** Rows that all strangers together can leave in one window. */
 export const MAX_STRANGER_ROWS = 300;
 export const DENIAL_WINDOW_MS = 60_000;
-/** Sources remembered at once; above, those whose window is over are forgotten, and then the oldest. */
-const MAX_REMEMBERED = 10_000;
 
 /** A request to a known route that was refused for who asked, from where, or how often. */
 export interface Denial {
@@ -67,8 +66,8 @@ export function createDenialRecorder(
   deps: Pick<DomainDeps, 'db' | 'log'>,
   { now = Date.now }: DenialRecorderOptions = {},
 ): DenialRecorder {
-  const sources = createWindows({ maxRows: MAX_DENIAL_ROWS, now });
-  const strangers = createWindows({ maxRows: MAX_STRANGER_ROWS, now });
+  const sources = createAdmission({ most: MAX_DENIAL_ROWS, windowMs: DENIAL_WINDOW_MS, now });
+  const strangers = createAdmission({ most: MAX_STRANGER_ROWS, windowMs: DENIAL_WINDOW_MS, now });
 
   const record = async (refused: Refused, facts: AuditFacts): Promise<void> => {
     const { principal, address, requestId } = refused;
@@ -113,42 +112,4 @@ export function createDenialRecorder(
 function isSocketDenial(code: string): boolean {
   const row = Object.entries(errorTable).find(([name]) => name === code)?.[1];
   return row === undefined || [401, 403, 429].includes(row.status);
-}
-
-interface Window {
-  endsAt: number;
-  rows: number;
-  leftOut: number;
-}
-
-/** Counts the rows of each key in windows of DENIAL_WINDOW_MS. */
-function createWindows({ maxRows, now }: { maxRows: number; now: () => number }) {
-  const windows = new Map<string, Window>();
-  return {
-    /** How many were left out since the last row of this key, or null when this one is to be left out as well. */
-    admit(key: string): number | null {
-      const at = now();
-      const last = windows.get(key);
-      if (last !== undefined && last.endsAt > at) {
-        if (last.rows >= maxRows) {
-          last.leftOut += 1;
-          return null;
-        }
-        last.rows += 1;
-        return 0;
-      }
-      if (windows.size >= MAX_REMEMBERED) forgetSome(at);
-      windows.delete(key);
-      windows.set(key, { endsAt: at + DENIAL_WINDOW_MS, rows: 1, leftOut: 0 });
-      return last?.leftOut ?? 0;
-    },
-  };
-
-  function forgetSome(at: number): void {
-    for (const [key, { endsAt }] of windows) {
-      // Oldest first: a map keeps the order in which its keys came.
-      if (endsAt > at && windows.size < MAX_REMEMBERED) return;
-      windows.delete(key);
-    }
-  }
 }

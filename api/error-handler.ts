@@ -17,7 +17,7 @@ export function errorFunnel({ log }: { log: Log }): AppMiddleware {
 }
 
 /** Writes the answer for an error. After the headers have left nothing can be said: the connection is cut. */
-export function answerError(ctx: AppContext, error: SteelthreadError): void {
+function answerError(ctx: AppContext, error: SteelthreadError): void {
   ctx.state.errorCode = error.code;
   if (ctx.headerSent) {
     ctx.res.destroy();

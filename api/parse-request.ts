@@ -72,12 +72,17 @@ function queryOf(
 
 /** A parameter that is given once is a text, given more often a list. */
 export function parameterLists(given: URLSearchParams): Record<string, string | string[]> {
-  const query: Record<string, string | string[]> = {};
-  for (const name of new Set(given.keys())) {
-    const values = given.getAll(name);
-    query[name] = values.length > 1 ? values : (values[0] ?? '');
+  // One pass: a query may hold thousands of names.
+  const lists = new Map<string, string[]>();
+  for (const [name, value] of given) {
+    const values = lists.get(name);
+    if (values === undefined) lists.set(name, [value]);
+    else values.push(value);
   }
-  return query;
+  const entries = [...lists].map(
+    ([name, values]) => [name, values.length > 1 ? values : (values[0] ?? '')] as const,
+  );
+  return Object.fromEntries(entries);
 }
 
 /** No text column can hold it; in a body the JSON scanner refuses it. */

@@ -4,17 +4,18 @@
  */
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { createChat } from '../chat-model.ts';
+import { createAgentFiles } from '../agent-files.ts';
 import type { ServiceConfig } from '../config.ts';
 import { channels } from '../contracts/events.ts';
+import { createAssistant } from '../core/assistant-model.ts';
+import { createChat } from '../core/chat-model.ts';
+import { createCore } from '../core/core.ts';
 import { readSealLag } from '../db/audit-seals.ts';
-import { createDatabase, type Db } from '../db/database.ts';
+import type { Db } from '../db/database.ts';
 import type { EventRow } from '../db/events.ts';
 import { createListener } from '../db/listen.ts';
 import { readMigrationStatus } from '../db/migrate.ts';
-import { createNotifier } from '../db/notify.ts';
 import { readOutboxLag } from '../db/outbox.ts';
-import { createOutboxStore } from '../db/outbox-store.ts';
 import type { DomainDeps, Log } from '../domain/deps.ts';
 import { type EnsuredAdmin, ensureAdmin } from '../domain/identity/admin.ts';
 import type { IdentityDeps } from '../domain/identity/deps.ts';
@@ -22,16 +23,13 @@ import { recheckPrincipals } from '../domain/identity/live-principals.ts';
 import { createPasswordHasher, type PasswordHasher } from '../domain/identity/passwords.ts';
 import { can } from '../domain/policy.ts';
 import { resealSecrets } from '../domain/reseal-secrets.ts';
-import { createSecretBox } from '../domain/secret-box.ts';
 import { createSharedCounts } from '../domain/shared-counts.ts';
-import { createRunningConfig } from '../running-config.ts';
-import { createTemporalClient, type TemporalClient } from '../temporal/connection.ts';
-import { createOutboxDispatcher } from '../temporal/dispatcher.ts';
-import { readTemporalOptions } from '../temporal/options.ts';
+import type { TemporalClient } from '../temporal/connection.ts';
 import { createApiAnnouncer } from './announcer.ts';
 import { type AppOptions, createApp } from './app.ts';
 import { createAuthenticate } from './authenticate.ts';
 import { type Bridge, createBridge } from './bridge/bridge.ts';
+import { legacyUpgradeRoutes } from './bridge/legacy-routes.ts';
 import { createRegistry, type Registry } from './bridge/registry.ts';
 import { createDenialRecorder } from './denials.ts';
 import { openDevLog } from './dev-log.ts';
@@ -45,9 +43,6 @@ import { createRoutes } from './routes/index.ts';
 import { steelUpgradeRoute } from './routes/steel/socket.ts';
 import { eventUpgradeRoute } from './routes/v1/events.ts';
 import { createUpgradeRouter } from './upgrade.ts';
-
-/** Rest between two announcements to other processes, milliseconds: what an API under load adds to their latency. */
-const NOTIFY_GAP_MS = 10;
 
 export interface ApiServer {
   addresses: readonly ListenerAddress[];
@@ -78,28 +73,13 @@ export async function startApi(
     : undefined;
   const processId = randomUUID();
   const shutdown = new AbortController();
-  const db = createDatabase({
-    url: config.databaseUrl,
-    poolMax: config.databasePoolMax,
+  const core = createCore(config, log, {
     applicationName: 'steelthread-api',
-    statementTimeoutMs: config.databaseStatementTimeoutMs,
+    urgentChannels: [channels.agents, channels.batches],
   });
-  const notifier = createNotifier(db, (err) => log.warn({ event: 'notify_failed', err }), {
-    gapMs: NOTIFY_GAP_MS,
-    urgent: [channels.agents, channels.batches],
-  });
-  const secrets = createSecretBox(config.settingsEncryptionKeys);
-  const running = createRunningConfig(config, { db, secrets, log });
-  const temporalOptions = readTemporalOptions(config);
-  const temporal = createTemporalClient({ ...temporalOptions, log });
+  const { db, secrets, running, temporal } = core;
   const hub = createHub({ db, onError: (err) => log.warn({ event: 'hub_read_failed', err }) });
   const registry = createRegistry();
-  const dispatcher = createOutboxDispatcher({
-    outbox: createOutboxStore(db),
-    temporal,
-    taskQueue: config.temporalTaskQueue,
-    log,
-  });
   const domain: DomainDeps = {
     db,
     log,
@@ -107,8 +87,8 @@ export async function startApi(
     announce: createApiAnnouncer({
       processId,
       hub,
-      notifier,
-      dispatcher,
+      notifier: core.notifier,
+      dispatcher: core.dispatcher,
       wakeAgents: (agentIds) => bridge.wake(agentIds),
     }),
     limits: running.limits,
@@ -141,8 +121,6 @@ export async function startApi(
     temporal: { address: config.temporalAddress, namespace: config.temporalNamespace },
     log,
   });
-  const takeUpSettings = (): Promise<void> =>
-    running.refresh().catch((err: unknown) => log.warn({ event: 'settings_read_failed', err }));
   const metrics = createMetrics({ ofProcess: true });
   registerGauges(metrics, db, registry);
 
@@ -154,13 +132,13 @@ export async function startApi(
       if (channel === channels.events && payload !== processId) hub.poke();
       else if (channel === channels.agents) bridge.wake(ids);
       else if (channel === channels.output) hub.offerOutput(ids);
-      else if (channel === channels.settings) void takeUpSettings();
+      else if (channel === channels.settings) core.takeUpSettings();
     },
     onReconnect() {
       hub.poke();
       hub.offerOutput('*');
       bridge.wake('*');
-      void takeUpSettings();
+      core.takeUpSettings();
     },
     onError: (err) => log.warn({ event: 'listen_failed', err }),
   });
@@ -169,11 +147,8 @@ export async function startApi(
   const closeParts = async (): Promise<void> => {
     await bridge.close();
     await listener.close();
-    await running.close();
     await hub.close();
-    await notifier.flush();
-    await temporal.close();
-    await db.destroy();
+    await core.close();
     devLog?.close();
   };
 
@@ -187,12 +162,22 @@ export async function startApi(
       email: config.adminEmail,
       password: config.adminPassword,
     });
+    /** Where no PUBLIC_URL says how this server is reached: the first listener, once it listens. */
+    let ownUrl = '';
     const deps = {
       ...identity,
       hub,
       chat: createChat(running, { db, log }),
+      assistant: createAssistant(running, { db, log }),
       presence: bridge.presence,
       isProduction: config.nodeEnv === 'production',
+      serverVersion: config.version,
+      localAgentId: config.localAgentId,
+      installer: {
+        serverUrl: () => config.publicUrl ?? ownUrl,
+        allowsPlaintext: config.allowPlaintext,
+        agentFiles: createAgentFiles(),
+      },
     };
     const streams = createOpenStreams();
     const sessions = createSessionWatch({
@@ -220,6 +205,14 @@ export async function startApi(
     const upgrade = createUpgradeRouter({
       routes: [
         bridge.upgradeRoute,
+        ...legacyUpgradeRoutes({
+          bridge,
+          domain,
+          authenticate,
+          sessions,
+          shutdown: shutdown.signal,
+          log,
+        }),
         eventUpgradeRoute({ ...deps, authenticate, streams, sessions, shutdown: shutdown.signal }),
         steelUpgradeRoute({ hub, log, authenticate, streams, sessions, shutdown: shutdown.signal }),
       ],
@@ -234,6 +227,7 @@ export async function startApi(
       { app, upgrade, log },
       config.listen.map((one) => ({ ...one, ...(tls === undefined ? {} : { tls }) })),
     );
+    ownUrl = listening.addresses[0]?.url ?? '';
     let closed: Promise<void> | undefined;
     return {
       addresses: listening.addresses,

@@ -1,6 +1,11 @@
 import type { z } from 'zod';
 import type { ValidationIssue } from '../contracts/errors.ts';
 
+/** Findings that an answer lists: without a bound it is many times as long as the request. */
+export const MAX_ISSUES = 100;
+/** Longest name of a field that an answer repeats, characters. */
+const MAX_NAME_LENGTH = 200;
+
 type ZodIssue = z.core.$ZodIssue;
 
 /** zod's findings in our neutral form; `value` is what was parsed, it tells what is missing from what is wrong. */
@@ -9,10 +14,10 @@ export function toValidationIssues(
   value: unknown,
   where: ValidationIssue['in'],
 ): ValidationIssue[] {
-  return issues.flatMap((issue) => {
+  const found = issues.slice(0, MAX_ISSUES).flatMap((issue): ValidationIssue[] => {
     const path = issue.path.filter((part) => typeof part !== 'symbol');
     if (issue.code === 'unrecognized_keys') {
-      return issue.keys.map((key) => ({
+      return issue.keys.slice(0, MAX_ISSUES).map((key) => ({
         in: where,
         path: [...path, key],
         message: 'Extra inputs are not permitted',
@@ -24,7 +29,12 @@ export function toValidationIssues(
     }
     return [{ in: where, path, message: issue.message, type: pydanticType(issue) }];
   });
+  return found.slice(0, MAX_ISSUES).map((issue) => ({ ...issue, path: issue.path.map(bounded) }));
 }
+
+/** A name of the client's own choosing is repeated as far as it tells which one is meant. */
+const bounded = (part: string | number): string | number =>
+  typeof part === 'string' && part.length > MAX_NAME_LENGTH ? `${part.slice(0, MAX_NAME_LENGTH)}…` : part;
 
 function isMissing(issue: ZodIssue, found: unknown): boolean {
   return found === undefined && ['invalid_type', 'invalid_value', 'invalid_union'].includes(issue.code);

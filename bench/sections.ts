@@ -2,7 +2,9 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { cpus, totalmem } from 'node:os';
 import { benchChat } from './chat.ts';
+import { benchEtags } from './etag.ts';
 import type { Installation } from './installation.ts';
+import { benchLists } from './lists.ts';
 import { printTable } from './statistics.ts';
 
 interface SectionResult {
@@ -17,6 +19,10 @@ type Section = (
   quick: boolean,
 ) => Promise<SectionResult>;
 
+/** A 304 against a 200, in requests per second. */
+const ETAG_GOAL = 10;
+/** A page of ours against one of hand-written SQL. */
+const LISTS_GOAL = 1.5;
 /** Added latency of a token, milliseconds. */
 const CHAT_GOAL_MS = 0.5;
 
@@ -39,6 +45,39 @@ const sections = {
       row('one stream', figures.alone),
       row(`${figures.crowd.streams} streams at once`, figures.crowd),
     ];
+    return { rows, figures };
+  },
+  async etag(installation, report, quick) {
+    const scale = quick
+      ? { rounds: 2, full: 30, notModified: 500 }
+      : { rounds: 5, full: 100, notModified: 3_000 };
+    const figures = await benchEtags(installation, report, scale);
+    const { jobs, fullPerSecond, notModifiedPerSecond } = figures;
+    const ratio = notModifiedPerSecond / fullPerSecond;
+    const row = {
+      measured: `(e) list of ${jobs} jobs, not modified: throughput`,
+      ours: rate(notModifiedPerSecond),
+      peer: rate(fullPerSecond),
+      'peer is': 'the same list, sent',
+      ratio: ratio.toFixed(1),
+      goal: `>= ${ETAG_GOAL}`,
+      verdict: ratio >= ETAG_GOAL ? 'met' : 'NOT MET',
+    };
+    return { rows: [row], figures: { ...figures, ratio } };
+  },
+  async lists(installation, report, quick) {
+    const scale = quick ? { rounds: 2, samples: 150 } : { rounds: 5, samples: 400 };
+    const figures = await benchLists(installation, report, scale);
+    const row = (what: string, { ours, peer, ratio }: typeof figures.first) => ({
+      measured: `(f) ${what} of ${figures.tasks} tasks: latency p50`,
+      ours: ms(ours.p50),
+      peer: ms(peer.p50),
+      'peer is': 'hand-written SQL, bare Koa',
+      ratio: ratio.toFixed(2),
+      goal: `<= ${LISTS_GOAL}`,
+      verdict: ratio <= LISTS_GOAL ? 'met' : 'NOT MET',
+    });
+    const rows = [row('first page', figures.first), row(`page ${figures.deepPage}`, figures.deep)];
     return { rows, figures };
   },
 } satisfies Record<string, Section>;
@@ -69,4 +108,5 @@ export async function runSections(
   }
 }
 
+const rate = (value: number): string => `${value.toFixed(1)} /s`;
 const ms = (value: number): string => `${value.toFixed(2)} ms`;

@@ -427,7 +427,6 @@ export const variables = {
     schema: parse.textList,
     default: { development: '127.0.0.0/8,::1/128,localhost', production: '' },
     example: '10.20.0.0/16,agents.example.com',
-    settingsOverridable: true,
     description: 'Networks and hosts the hub may dial for agents that are addressed by URL: a comma list.',
   }),
 

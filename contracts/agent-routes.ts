@@ -1,5 +1,6 @@
 /** The house routes of agents and their enrolment; the shapes are in `agents.ts`. */
 import { z } from 'zod';
+import { metricsHistorySchema, metricsQuerySchema } from './agent-metrics.ts';
 import { agentIdSchema } from './agent-protocol.ts';
 import {
   agentListQuerySchema,
@@ -9,6 +10,7 @@ import {
   enrolBodySchema,
   enrolmentSchema,
   enrolReplySchema,
+  MAX_TOKEN_OVERLAP_MS,
   updateAgentBodySchema,
 } from './agents.ts';
 import { defineRoute, empty } from './route.ts';
@@ -38,7 +40,8 @@ export const listAgentsRoute = defineRoute({
   method: 'GET',
   path: '/v1/agents',
   summary: 'List agents, newest first',
-  description: '`status=online` includes agents that are draining.',
+  description:
+    '`status=online` includes agents that are draining. `match` is a tag expression, such as `web and not (old or test)`.',
   rateClass: 'read',
   verb: 'list',
   query: agentListQuerySchema,
@@ -62,7 +65,7 @@ export const updateAgentRoute = defineRoute({
   ...shared,
   method: 'PATCH',
   path: '/v1/agents/{agentId}',
-  summary: 'Replace the tags of an agent',
+  summary: 'Change the tags or the host name of an agent',
   rateClass: 'write',
   verb: 'update',
   params: agentParams,
@@ -90,13 +93,66 @@ export const rotateAgentTokenRoute = defineRoute({
   method: 'POST',
   path: '/v1/agents/{agentId}/rotate-token',
   summary: 'Replace the tokens of an agent by a new one',
-  description: 'The new token is in this reply only. The old ones stop working at once.',
+  description:
+    'The new token is in this reply only. The old ones stop working at once, or after `overlapMs`: until then the agent ' +
+    'can be given the new one while it works.',
   takesIdempotencyKey: true,
   rateClass: 'write',
   verb: 'revoke',
   params: agentParams,
+  query: z.strictObject({ overlapMs: z.coerce.number().int().min(0).max(MAX_TOKEN_OVERLAP_MS).default(0) }),
   replies: { 200: enrolReplySchema },
   errors: ['agent_not_found', 'agent_revoked', 'conflict', 'idempotency_conflict', 'service_unavailable'],
+});
+
+export const agentMetricsRoute = defineRoute({
+  ...shared,
+  method: 'GET',
+  path: '/v1/agents/{agentId}/metrics',
+  summary: 'Read the history of the metrics of an agent',
+  rateClass: 'read',
+  verb: 'read',
+  params: agentParams,
+  query: metricsQuerySchema,
+  replies: { 200: metricsHistorySchema },
+  errors: ['agent_not_found'],
+});
+
+export const refreshAgentRoute = defineRoute({
+  ...shared,
+  method: 'POST',
+  path: '/v1/agents/{agentId}/refresh',
+  summary: 'Ask an agent to report on itself now',
+  description:
+    'Waits some seconds for the answer. `isFresh` is false when none came: the agent is as it was last known.',
+  rateClass: 'write',
+  verb: 'heartbeat',
+  params: agentParams,
+  replies: { 200: z.object({ isFresh: z.boolean(), agent: agentSchema }) },
+  errors: ['agent_not_found'],
+});
+
+const drainShared = {
+  ...shared,
+  method: 'POST',
+  rateClass: 'write',
+  verb: 'update',
+  params: agentParams,
+  replies: { 200: agentSchema },
+  errors: ['agent_not_found', 'agent_revoked'],
+} as const;
+
+export const drainAgentRoute = defineRoute({
+  ...drainShared,
+  path: '/v1/agents/{agentId}/drain',
+  summary: 'Let an agent take nothing new, before an upgrade for example',
+  description: 'What runs goes on, what is asked waits. `runningCount` 0 means that it has run dry.',
+});
+
+export const resumeAgentRoute = defineRoute({
+  ...drainShared,
+  path: '/v1/agents/{agentId}/resume',
+  summary: 'Let a draining agent work again',
 });
 
 export const enrolAgentRoute = defineRoute({

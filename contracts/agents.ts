@@ -9,6 +9,16 @@ export const OFFLINE_AFTER_MS = 60_000;
 export const DEFAULT_ENROLMENT_TTL_MS = 60 * 60 * 1000;
 export const MAX_ENROLMENT_TTL_MS = 30 * 24 * 60 * 60 * 1000;
 
+/** Longest overlap of an old and a new token, milliseconds. */
+export const MAX_TOKEN_OVERLAP_MS = 7 * 24 * 60 * 60 * 1000;
+/** Longest tag expression, characters. */
+export const MAX_TAG_EXPRESSION_LENGTH = 500;
+
+export const tagExpressionSchema = z.string().trim().min(1).max(MAX_TAG_EXPRESSION_LENGTH).meta({
+  description: 'Tags joined by `and`, `or`, `not` and parentheses',
+  example: 'web and not (old or test)',
+});
+
 const tagSchema = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$/);
 
 export const agentSchema = z
@@ -28,6 +38,14 @@ export const agentSchema = z
     metrics: metricsSchema.nullable(),
     lastSeenAt: timeSchema.nullable(),
     connectedAt: timeSchema.nullable(),
+    address: z
+      .string()
+      .nullable()
+      .meta({ description: 'Where its connection came from, or what it said when it was registered' }),
+    drainRequestedAt: timeSchema.nullable().meta({ description: 'An operator wants it to take nothing new' }),
+    cloneSuspectedAt: timeSchema
+      .nullable()
+      .meta({ description: 'Two machines seemed to use this identity: look at them, and rotate the token' }),
     createdAt: timeSchema,
     revokedAt: timeSchema.nullable(),
   })
@@ -38,6 +56,7 @@ export const agentListQuerySchema = z.strictObject({
   ...pageQuery,
   status: z.enum(['online', 'offline', 'revoked']).optional(),
   tag: tagSchema.optional(),
+  match: tagExpressionSchema.optional(),
 });
 export type AgentListQuery = z.infer<typeof agentListQuerySchema>;
 export const agentPageSchema = pageOf(agentSchema);
@@ -67,4 +86,13 @@ export const enrolBodySchema = z.strictObject({
 export type EnrolBody = z.infer<typeof enrolBodySchema>;
 export const enrolReplySchema = z.object({ agentId: z.string(), agentToken: z.string() });
 
-export const updateAgentBodySchema = z.strictObject({ tags: z.array(tagSchema).max(32) });
+export const updateAgentBodySchema = z.strictObject({
+  tags: z.array(tagSchema).max(32).optional(),
+  hostname: z
+    .string()
+    .trim()
+    .min(1)
+    .max(255)
+    .optional()
+    .meta({ description: 'Until the agent names itself again, at its next connection' }),
+});

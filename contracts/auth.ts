@@ -45,6 +45,17 @@ export type TokensView = z.infer<typeof tokensSchema>;
 
 const shared = { family: 'house', tags: ['auth'] } as const;
 
+/** What a login is refused with, in whichever dialect. */
+export const loginErrors = [
+  'invalid_credentials',
+  'mfa_required',
+  'mfa_token_invalid',
+  'account_disabled',
+  'account_locked',
+  'address_banned',
+  'service_unavailable',
+] as const;
+
 export const loginRoute = defineRoute({
   ...shared,
   method: 'POST',
@@ -56,16 +67,7 @@ export const loginRoute = defineRoute({
   auth: 'public',
   body: loginBodySchema,
   replies: { 200: tokensSchema },
-  errors: [
-    'invalid_credentials',
-    'mfa_required',
-    'mfa_token_invalid',
-    'account_locked',
-    'account_disabled',
-    'rate_limited',
-    'address_banned',
-    'service_unavailable',
-  ],
+  errors: ['rate_limited', ...loginErrors],
 });
 
 export const refreshRoute = defineRoute({
@@ -110,3 +112,5 @@ export const meRoute = defineRoute({
 
 /** Headers of replies that hold a secret. */
 export const noStore = { 'Cache-Control': 'no-store' } as const;
+/** The same in a contract. */
+export const noStoreReply = { headers: noStore } as const;

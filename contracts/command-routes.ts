@@ -9,6 +9,7 @@ import {
   commandSchema,
   outputQuerySchema,
   outputSummarySchema,
+  rerunBodySchema,
   runCommandsBodySchema,
   streamParam,
 } from './commands.ts';
@@ -116,6 +117,26 @@ export const cancelBatchRoute = defineRoute({
   body: cancelBodySchema.prefault({}),
   replies: { 200: batchSchema },
   errors: ['not_found', 'idempotency_conflict', 'service_unavailable'],
+});
+
+export const rerunBatchRoute = defineRoute({
+  ...shared,
+  method: 'POST',
+  path: '/v1/batches/{batchId}/rerun-failed',
+  summary: 'Run a batch again on the agents where it failed',
+  description:
+    'A new batch of the very same act, with `attempt` raised by one. Agents that were revoked meanwhile are left out. A ' +
+    'batch of a task is run again by the task alone (409).',
+  takesIdempotencyKey: true,
+  rateClass: 'write',
+  verb: 'execute',
+  params: batchParams,
+  body: rerunBodySchema.prefault({}),
+  replies: {
+    201: json(batchSchema, location),
+    200: json(batchSchema, { ...location, description: 'Made by an earlier request' }),
+  },
+  errors: ['not_found', 'conflict', 'command_conflict', 'idempotency_conflict', 'service_unavailable'],
 });
 
 export const readOutputRoute = defineRoute({

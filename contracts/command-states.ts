@@ -61,10 +61,5 @@ export const finalCommandStates = [
 export const isFinalCommandState = (state: CommandState): boolean =>
   (finalCommandStates as readonly CommandState[]).includes(state);
 
-/** The states from which `by` may go to `to`. */
-export function sourcesOf(to: CommandState, by: EdgeWriter): CommandState[] {
-  return commandEdges.filter((edge) => edge.to === to && edge.by === by).map((edge) => edge.from);
-}
-
 /** Margin after a deadline before the server calls a command `unknown`, milliseconds (promise P2). */
 export const UNKNOWN_MARGIN_MS = 60_000;

@@ -65,6 +65,23 @@ export const runCommandsBodySchema = z.strictObject({
 });
 export type RunCommandsBody = z.infer<typeof runCommandsBodySchema>;
 
+/** How a command may have ended so that it can be run again. */
+export const rerunOutcomes = ['failed', 'timed_out', 'rejected', 'expired', 'canceled', 'unknown'] as const;
+
+export const rerunBodySchema = z.strictObject({
+  outcomes: z
+    .array(z.enum(rerunOutcomes))
+    .min(1)
+    .max(rerunOutcomes.length)
+    .default(['failed', 'timed_out', 'rejected', 'expired'])
+    .meta({
+      description:
+        'Which commands are run again. `canceled` and `unknown` only when named: the one was wanted, of the other ' +
+        'nobody knows whether it has run',
+    }),
+});
+export type RerunBody = z.infer<typeof rerunBodySchema>;
+
 export const outputSummarySchema = z.object({
   bytes: z.int().meta({ description: 'Bytes stored so far' }),
   totalBytes: z.int().meta({ description: 'Bytes the process wrote (final once finished)' }),

@@ -72,6 +72,11 @@ export const errorTable = {
   },
   registration_closed: { status: 403, retryable: false, message: 'Nobody can register here' },
   agent_revoked: { status: 403, retryable: false, message: 'Agent {agentId} has been revoked' },
+  system_command_protected: {
+    status: 403,
+    retryable: false,
+    message: 'Cannot {verb} a saved command that comes with the system',
+  },
 
   // What is asked for
   not_found: { status: 404, retryable: false, message: 'Not Found' },
@@ -83,6 +88,11 @@ export const errorTable = {
     status: 404,
     retryable: false,
     message: 'Conversation {conversationId} was not found',
+  },
+  saved_command_not_found: {
+    status: 404,
+    retryable: false,
+    message: 'Saved command {savedCommandId} was not found',
   },
   session_not_found: { status: 404, retryable: false, message: 'Session {sessionId} was not found' },
   setting_not_found: { status: 404, retryable: false, message: 'Setting {key} was not found' },
@@ -152,6 +162,11 @@ export const errorTable = {
   database_unavailable: { status: 503, retryable: true, message: 'The database is not available' },
   temporal_unavailable: { status: 503, retryable: true, message: 'Temporal is not available' },
   model_unavailable: { status: 503, retryable: true, message: 'The language model is not available' },
+  model_not_configured: {
+    status: 503,
+    retryable: false,
+    message: 'No language model is configured: ANTHROPIC_API_KEY is not set',
+  },
   answer_broken_off: { status: 502, retryable: true, message: "The language model's answer broke off" },
   local_agent_unavailable: { status: 503, retryable: true, message: 'The local agent is not connected' },
   execution_pending: {

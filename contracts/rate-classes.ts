@@ -25,6 +25,8 @@ export const rateClasses = {
   account: { calls: 60, windowSeconds: 60, by: 'principal' },
   account_registration: { calls: 5, windowSeconds: 60, by: 'address', isShared: true },
   agent_registration: { calls: 20, windowSeconds: 60, by: 'address' },
+  /** Of agents over HTTP: by the shared token a whole site speaks from one address, each every 30 s. */
+  heartbeat: { calls: 6_000, windowSeconds: 60, by: 'principal' },
   task_creation_by_address: { calls: 20, windowSeconds: 60, by: 'address' },
   model: { calls: 10, windowSeconds: 60, by: 'principal' },
   /** As alice has it: sending, and looking at what was said. */

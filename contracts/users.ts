@@ -62,7 +62,6 @@ export const userListQuerySchema = z.strictObject({
   role: z.enum(userRoles).optional(),
   isActive: z.enum(['true', 'false']).optional(),
 });
-export type UserListQuery = z.infer<typeof userListQuerySchema>;
 
 export const createUserBodySchema = z.strictObject({
   username: usernameSchema,

@@ -4,8 +4,9 @@
  *  A. Only a report of the epoch that the connection still has is taken.
  *  B. Rows are locked in the order of agent ids, as by everybody who locks several.
  */
-import type { AgentMetrics } from '../contracts/agent-protocol.ts';
+
 import { METRICS_STEPS } from '../contracts/agent-metrics.ts';
+import type { AgentMetrics } from '../contracts/agent-protocol.ts';
 import { type Queryable, query } from './database.ts';
 
 export interface PresenceRow {

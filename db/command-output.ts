@@ -51,3 +51,19 @@ export async function readOutput(
   });
   return Buffer.concat(parts);
 }
+
+/** The first bytes of both streams of several commands, in order. */
+export function readOutputHeads(
+  db: Queryable,
+  commandIds: readonly string[],
+  maxBytes: number,
+): Promise<{ commandId: string; stream: StreamName; bytes: Buffer }[]> {
+  return query(
+    db,
+    `select command_id as "commandId", stream,
+            substring(bytes from 1 for cast(least(length(bytes), :max - byte_offset) as integer)) as bytes
+     from command_output where command_id = any(cast(:ids as uuid[])) and byte_offset < :max
+     order by command_id, stream, byte_offset`,
+    { ids: [...commandIds], max: maxBytes },
+  );
+}

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import createKnex, { type Knex } from 'knex';
 import pg from 'pg';
+import { parseTime } from './parse-time.ts';
 
 export type Db = Knex;
 
@@ -18,6 +19,7 @@ export type Queryable = Knex | Knex.Transaction | Trx;
 /** bigint columns fit a JavaScript number here: offsets, epochs and ids stay far below 2^53. */
 pg.types.setTypeParser(pg.types.builtins.INT8, Number);
 pg.types.setTypeParser(pg.types.builtins.NUMERIC, Number);
+pg.types.setTypeParser(pg.types.builtins.TIMESTAMPTZ, parseTime);
 
 /** Longest a statement may run, milliseconds: below every activity's startToClose, so a late attempt cannot outlive its successor. */
 export const STATEMENT_TIMEOUT_MS = 15_000;

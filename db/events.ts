@@ -76,23 +76,6 @@ export const eventRecord = (entry: EventEntry) => ({
   data: entry.data ?? {},
 });
 
-/** Append events in the caller's transaction; returns them as stored, in order. */
-export async function insertEvents(db: Queryable, entries: readonly EventEntry[]): Promise<EventRow[]> {
-  if (entries.length === 0) return [];
-  const rows = await query<StoredEvent>(
-    db,
-    `insert into events (type, task_id, command_id, batch_id, agent_id, owner_id, data)
-     select type, task_id, command_id, batch_id, agent_id, owner_id, coalesce(data, '{}')
-     from jsonb_to_recordset(cast(:rows as jsonb)) as r(
-       type text, task_id uuid, command_id uuid, batch_id uuid, agent_id text, owner_id text, data jsonb)
-     returning ${columns}`,
-    {
-      rows: JSON.stringify(entries.map(eventRecord)),
-    },
-  );
-  return rows.map(rowToEvent);
-}
-
 export interface EventRead {
   rows: EventRow[];
   /**

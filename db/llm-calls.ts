@@ -1,7 +1,7 @@
 /** Calls of the language model: what was asked by whom, and what it cost. */
 import { execute, type Queryable, queryOne } from './database.ts';
 
-export type LlmPurpose = 'propose' | 'chat';
+export type LlmPurpose = 'propose' | 'chat' | 'assist';
 
 export interface LlmCallEntry {
   purpose: LlmPurpose;

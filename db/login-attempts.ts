@@ -148,16 +148,6 @@ export async function clearFailures(db: Queryable, subject: string, network: str
   });
 }
 
-/** Until when the subject is locked; null when it is not. */
-export async function findLock(db: Queryable, subject: string): Promise<Date | null> {
-  const row = await queryOne<{ locked_until: Date }>(
-    db,
-    'select locked_until from login_subjects where subject = :subject and locked_until > now()',
-    { subject },
-  );
-  return row?.locked_until ?? null;
-}
-
 /** Forget everything about the subject: its failures from everywhere, its lock, how often it was locked. */
 export async function forgetSubject(db: Queryable, subject: string): Promise<{ wasLocked: boolean }> {
   const row = await queryOne<{ was_locked: boolean }>(

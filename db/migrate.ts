@@ -2,13 +2,12 @@
  * Run migrations. Safe when two processes run it at once: a session advisory lock is held for the whole run, and
  * under it knex's own lock row (which a killed process would leave behind) is freed.
  */
+
 import type { Knex } from 'knex';
 import { migrations } from '../migrations/index.ts';
 import type { Migration } from '../migrations/migration.ts';
 import { createDatabase } from './database.ts';
-
-/** Key of the advisory lock that serialises migration runs. */
-const MIGRATION_LOCK_KEY = 7_305_001;
+import { lockKeys } from './lock-keys.ts';
 
 export interface MigrationStatus {
   applied: string[];
@@ -74,7 +73,7 @@ async function withMigrationLock<T>(url: string, run: (db: Knex) => Promise<T>):
     statementTimeoutMs: 0,
   });
   try {
-    await locker.raw('select pg_advisory_lock(?)', [MIGRATION_LOCK_KEY]);
+    await locker.raw('select pg_advisory_lock(?)', [lockKeys.migrations]);
     await db.migrate.currentVersion(migratorConfig);
     await db.migrate.forceFreeMigrationsLock(migratorConfig);
     return await run(db);

@@ -43,21 +43,6 @@ export const outboxRecord = (entry: OutboxEntry) => ({
   payload: entry.payload,
 });
 
-export async function insertOutbox(db: Queryable, entries: readonly OutboxEntry[]): Promise<OutboxRow[]> {
-  if (entries.length === 0) return [];
-  const rows = await query<StoredOutbox>(
-    db,
-    `insert into outbox (workflow_id, kind, payload)
-     select workflow_id, kind, payload
-     from jsonb_to_recordset(cast(:rows as jsonb)) as r(workflow_id text, kind text, payload jsonb)
-     returning ${columns}`,
-    {
-      rows: JSON.stringify(entries.map(outboxRecord)),
-    },
-  );
-  return rows.map(rowToOutbox);
-}
-
 /** Does this workflow still have undelivered rows? */
 export async function hasOutboxRows(db: Queryable, workflowId: string): Promise<boolean> {
   const rows = await query(db, 'select 1 as found from outbox where workflow_id = :workflow_id limit 1', {

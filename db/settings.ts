@@ -1,5 +1,7 @@
 /** Settings that administrators change at run time. Secret values are stored sealed. */
+
 import { execute, type Queryable, query, queryOne } from './database.ts';
+import { lockKeys } from './lock-keys.ts';
 
 export type SettingNamespace = 'config' | 'model' | 'custom' | 'system';
 
@@ -40,11 +42,8 @@ const rowToSetting = (row: StoredSetting): SettingRow => ({
   updatedAt: row.updated_at,
 });
 
-/** Key of the transaction lock under which settings are written: what is checked of several is checked together. */
-const WRITE_LOCK_KEY = 7_305_008;
-
 export async function lockSettings(db: Queryable): Promise<void> {
-  await execute(db, 'select pg_advisory_xact_lock(:key)', { key: WRITE_LOCK_KEY });
+  await execute(db, 'select pg_advisory_xact_lock(:key)', { key: lockKeys.settings });
 }
 
 /** All of them: they are few (see MAX_CUSTOM_SETTINGS). */

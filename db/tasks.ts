@@ -79,9 +79,24 @@ const columnOf = {
   updatedAt: 'updated_at',
 } as const satisfies Record<keyof TaskRow, string>;
 
-const columns = Object.entries(columnOf)
-  .map(([property, column]) => `t.${column} as "${property}"`)
-  .join(', ');
+const columns = columnsOf(() => true);
+
+/** What nobody outside is shown; lists do without. */
+const hiddenInLists = [
+  'requestedStep',
+  'cancelReason',
+  'endAs',
+  'namespaceId',
+] as const satisfies (keyof TaskRow)[];
+export type ListedTaskRow = Omit<TaskRow, (typeof hiddenInLists)[number]>;
+const listedColumns = columnsOf((property) => !(hiddenInLists as readonly string[]).includes(property));
+
+function columnsOf(isWanted: (property: string) => boolean): string {
+  return Object.entries(columnOf)
+    .filter(([property]) => isWanted(property))
+    .map(([property, column]) => `t.${column} as "${property}"`)
+    .join(', ');
+}
 
 export type NewTaskRow = Pick<
   TaskRow,
@@ -253,7 +268,7 @@ export interface TaskFilter {
 }
 
 /** Newest first, keyset by (created_at, id). */
-export async function listTasks(db: Queryable, filter: TaskFilter): Promise<TaskRow[]> {
+export async function listTasks(db: Queryable, filter: TaskFilter): Promise<ListedTaskRow[]> {
   const conditions = ['t.deleted_at is null', `t.archived_at is ${filter.archived ? 'not null' : 'null'}`];
   if (filter.state !== undefined) conditions.push('t.state = :state');
   if (filter.mode !== undefined) conditions.push('t.mode = :mode');
@@ -263,9 +278,9 @@ export async function listTasks(db: Queryable, filter: TaskFilter): Promise<Task
   if (filter.open !== undefined) conditions.push(`t.ended_at is ${filter.open ? 'null' : 'not null'}`);
   if (filter.before !== undefined)
     conditions.push('(t.created_at, t.id) < (:before_at, cast(:before_id as uuid))');
-  return query<TaskRow>(
+  return query<ListedTaskRow>(
     db,
-    `select ${columns} from tasks t where ${conditions.join(' and ')}
+    `select ${listedColumns} from tasks t where ${conditions.join(' and ')}
      order by t.created_at desc, t.id desc limit :limit`,
     {
       state: filter.state ?? null,

@@ -1,6 +1,8 @@
 /** People who may log in. They are found by the canonical forms of their names and addresses, which are unique. */
+
 import type { Role } from '../contracts/principal.ts';
 import { execute, type Queryable, query, queryOne } from './database.ts';
+import { lockKeys } from './lock-keys.ts';
 
 export type UserRole = Extract<Role, 'viewer' | 'user' | 'operator' | 'admin'>;
 
@@ -55,15 +57,12 @@ export const rowToUser = (row: StoredUser): UserRow => ({
   updatedAt: row.updated_at,
 });
 
-/** Key of the transaction lock under which accounts come, go and change what must stay true of all of them. */
-const ACCOUNTS_LOCK_KEY = 7_305_002;
-
 /**
  * One transaction at a time makes, renames, demotes, disables or deletes accounts: names must be unique across two
  * columns, and an administrator must remain. Neither can be said of single rows.
  */
 export async function lockAccounts(db: Queryable): Promise<void> {
-  await execute(db, 'select pg_advisory_xact_lock(:key)', { key: ACCOUNTS_LOCK_KEY });
+  await execute(db, 'select pg_advisory_xact_lock(:key)', { key: lockKeys.accounts });
 }
 
 export async function hasUsers(db: Queryable): Promise<boolean> {

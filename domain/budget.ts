@@ -10,13 +10,6 @@ export interface BudgetLimits {
   dayUsd: number;
 }
 
-/** For a model that costs nothing: calls are recorded and never refused. */
-export const noLimits: BudgetLimits = {
-  taskUsd: Number.POSITIVE_INFINITY,
-  userDayUsd: Number.POSITIVE_INFINITY,
-  dayUsd: Number.POSITIVE_INFINITY,
-};
-
 /**
  * `scope.taskId` is the task's row uuid. Parallel calls may overshoot a limit by one call each.
  * @param purpose what its calls are recorded as; the sums are over all purposes
@@ -30,10 +23,8 @@ export function createBudget({
   limits: BudgetLimits;
   purpose?: LlmPurpose;
 }): Budget {
-  const isUnlimited = Object.values(limits).every((limit) => limit === Number.POSITIVE_INFINITY);
   return {
     async assertWithin(scope) {
-      if (isUnlimited) return;
       const spent = await readSpending(db, { ...scope, dayStart: startOfDay(new Date()) });
       const used =
         (spent.taskUsd >= limits.taskUsd && 'task') ||

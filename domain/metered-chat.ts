@@ -5,10 +5,10 @@
  *  B. What went wrong between us and the provider is logged; a client learns only that the model cannot be had, or that
  *     its answer broke off after words that were passed on.
  */
-import { problem } from '../contracts/errors.ts';
 import type { ChatAnswer, ChatMessage, ChatPart, ChatPort } from '../llm/chat-port.ts';
 import { type Budget, type BudgetScope, type CallOutcome, LlmError } from '../llm/port.ts';
 import type { Log } from './deps.ts';
+import { toModelProblem } from './model-problem.ts';
 
 export interface ChatStreamRequest {
   /** Oldest first, the last one is the user's; cut to the token budget, so the newest `MAX_WINDOW_MESSAGES` will do. */
@@ -46,7 +46,7 @@ export function createMeteredChat(deps: { port: ChatPort; budget?: Budget; log: 
     const scope: BudgetScope = { taskId: null, principalId };
     signal.throwIfAborted();
     await budget?.assertWithin(scope).catch((error: unknown) => {
-      throw toProblem(error, false);
+      throw toModelProblem(error);
     });
     const answer = port.answer(question, { signal });
     let outcome: CallOutcome = 'aborted';
@@ -67,7 +67,7 @@ export function createMeteredChat(deps: { port: ChatPort; budget?: Budget; log: 
         outcome = error.code;
         log.warn({ event: 'chat_failed', principalId, code: error.code, reason: error.message, hasSpoken });
       }
-      throw toProblem(error, hasSpoken);
+      throw toModelProblem(error, hasSpoken ? 'answer_broken_off' : 'model_unavailable'); // B
     } finally {
       if (!isCounted) {
         await count(answer, scope, outcome).catch((err: unknown) => {
@@ -84,17 +84,4 @@ export function createMeteredChat(deps: { port: ChatPort; budget?: Budget; log: 
   }
 
   return { name: port.name, isMock: port.isMock, stream };
-}
-
-/** B */
-function toProblem(error: unknown, hasSpoken: boolean): unknown {
-  if (!(error instanceof LlmError)) return error;
-  const { budget: scope, retryAfterMs } = error;
-  if (error.code === 'llm_budget_exceeded') {
-    return problem('budget_exceeded', { scope: scope ?? 'day' }, { cause: error });
-  }
-  const headers: Record<string, string> = {};
-  if (retryAfterMs !== undefined)
-    headers['Retry-After'] = String(Math.max(1, Math.ceil(retryAfterMs / 1000)));
-  return problem(hasSpoken ? 'answer_broken_off' : 'model_unavailable', {}, { cause: error, headers });
 }

@@ -35,15 +35,30 @@ const policy: Partial<Record<Resource, Partial<Record<Verb, RoleGrants>>>> = {
     archive: { user: 'own', operator: 'all', admin: 'all' },
     delete: admins,
   },
-  command: { list: readers, read: readers, execute: operators, cancel: operators },
+  command: {
+    list: readers,
+    read: readers,
+    /** Have the model write one. It costs money and runs nothing. */
+    propose: { user: 'own', operator: 'all', admin: 'all', system: 'all' },
+    execute: operators,
+    cancel: operators,
+  },
   output: { read: readers },
+  saved_command: {
+    list: overseers,
+    read: overseers,
+    create: operators,
+    update: operators,
+    delete: operators,
+    execute: operators,
+  },
   agent: {
     list: overseers,
     read: overseers,
     update: operators,
     enrol: { operator: 'all', admin: 'all', system: 'all' },
     revoke: operators,
-    register: { operator: 'all', admin: 'all', system: 'all' },
+    register: { agent: 'own', operator: 'all', admin: 'all', system: 'all' },
     heartbeat: { agent: 'own', operator: 'all', admin: 'all', system: 'all' },
   },
   event: {
@@ -61,6 +76,10 @@ const policy: Partial<Record<Resource, Partial<Record<Verb, RoleGrants>>>> = {
   api_token: { list: ownOnly, create: ownOnly, delete: ownOnly },
   conversation: { list: ownOnly, read: ownOnly, create: ownOnly, delete: ownOnly },
   user: { list: admins, read: people, create: admins, update: admins, delete: admins },
+  installer: {
+    read: overseers,
+    create: { operator: 'all', admin: 'all', system: 'all' },
+  },
   setting: { list: admins, read: admins, update: admins, delete: admins },
   system: { read: readers, manage: admins },
 };

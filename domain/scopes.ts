@@ -42,7 +42,7 @@ export const scopeRights: Record<ApiTokenScope, ScopeRights> = {
   decide: { task: [...see, 'decide'], step: see },
   commands: {
     task: [...see, 'execute'],
-    command: [...see, 'execute', 'cancel'],
+    command: [...see, 'propose', 'execute', 'cancel'],
     output: see,
     saved_command: [...see, 'create', 'update', 'delete', 'execute'],
   },

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import type Anthropic from '@anthropic-ai/sdk';
 import { createAnthropicClient } from './anthropic-client.ts';
-import { mapAnthropicError } from './anthropic-errors.ts';
-import { LlmError, type LlmPort, type ProposeAnswer, type ProposeRequest, type Usage } from './port.ts';
-import { defaultPrices, type ModelPrice, priceUsage } from './prices.ts';
+import { issuesText, usageOfMessage, withDeadline } from './anthropic-message.ts';
+import { LlmError, type LlmPort, type ProposeAnswer, type ProposeRequest } from './port.ts';
+import { defaultPrices, type ModelPrice } from './prices.ts';
 import { buildUserMessage, systemPrompt, withInstructions } from './prompt.ts';
 import { proposalTools, proposeCommandInput, taskDoneInput } from './tools.ts';
 
@@ -80,7 +80,7 @@ export function createAnthropicPort(options: AnthropicPortOptions): LlmPort {
   }
 
   function readAnswer(message: Anthropic.Message, shells: readonly string[]): ProposeAnswer {
-    const usage = readUsage(message);
+    const usage = usageOfMessage(message, model, prices);
     const bad = (why: string, cause?: unknown) =>
       new LlmError('llm_bad_answer', `the model's answer cannot be used: ${why}`, { usage, cause });
 
@@ -111,47 +111,5 @@ export function createAnthropicPort(options: AnthropicPortOptions): LlmPort {
     throw bad('it calls an unknown tool');
   }
 
-  function readUsage(message: Anthropic.Message): Usage {
-    const tokens: Partial<Anthropic.Usage> = message?.usage ?? {};
-    const input =
-      count(tokens.input_tokens) +
-      count(tokens.cache_creation_input_tokens) +
-      count(tokens.cache_read_input_tokens);
-    const answeredBy = typeof message?.model === 'string' ? message.model : model;
-    return priceUsage(answeredBy, { input, output: count(tokens.output_tokens) }, prices);
-  }
-
   return { name: 'anthropic', isMock: false, propose };
-}
-
-/**
- * Runs a call under the caller's signal and a deadline over the entire exchange. The SDK's own timeout ends with
- * the response headers, so a body that never ends would hang without this.
- */
-async function withDeadline<Result>(
-  signal: AbortSignal,
-  { timeoutMs, apiKey }: { timeoutMs: number; apiKey: string },
-  call: (signal: AbortSignal) => Promise<Result>,
-): Promise<Result> {
-  const deadline = new AbortController();
-  const timer = setTimeout(() => deadline.abort(), timeoutMs);
-  try {
-    return await call(AbortSignal.any([signal, deadline.signal]));
-  } catch (error) {
-    signal.throwIfAborted();
-    if (deadline.signal.aborted) {
-      throw new LlmError('llm_timeout', `the model did not answer within ${timeoutMs} ms`, { cause: error });
-    }
-    throw mapAnthropicError(error, timeoutMs, apiKey);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-function count(tokens: unknown): number {
-  return typeof tokens === 'number' && Number.isFinite(tokens) && tokens > 0 ? tokens : 0;
-}
-
-function issuesText(error: { issues: readonly { path: PropertyKey[]; message: string }[] }): string {
-  return error.issues.map((issue) => `${issue.path.join('.') || 'input'}: ${issue.message}`).join('; ');
 }

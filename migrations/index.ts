@@ -13,6 +13,7 @@ import { createConversations } from './0011_conversations.ts';
 import { createPostedEvents } from './0012_posted_events.ts';
 import { taskVersions } from './0013_task_versions.ts';
 import { agentPresence } from './0014_agent_presence.ts';
+import { savedCommands } from './0015_saved_commands.ts';
 import type { Migration } from './migration.ts';
 
 export const migrations: readonly Migration[] = [
@@ -30,4 +31,5 @@ export const migrations: readonly Migration[] = [
   createPostedEvents,
   taskVersions,
   agentPresence,
+  savedCommands,
 ];

@@ -2,27 +2,17 @@
 import { createActivities } from '../activities/index.ts';
 import type { ServiceConfig } from '../config.ts';
 import { channels } from '../contracts/events.ts';
+import { createCore } from '../core/core.ts';
+import { createTaskModel } from '../core/task-model.ts';
 import { createLockSession } from '../db/advisory-lock.ts';
-import { createDatabase } from '../db/database.ts';
 import { createListener } from '../db/listen.ts';
-import { createNotifier } from '../db/notify.ts';
-import { createOutboxStore } from '../db/outbox-store.ts';
 import { createAnnouncer } from '../domain/announcer.ts';
 import type { DomainDeps, Log } from '../domain/deps.ts';
-import { createSecretBox } from '../domain/secret-box.ts';
 import { createAttendance } from '../domain/tasks/attendance.ts';
-import { createRunningConfig } from '../running-config.ts';
-import { createTemporalClient } from '../temporal/connection.ts';
-import { createOutboxDispatcher } from '../temporal/dispatcher.ts';
-import { readTemporalOptions } from '../temporal/options.ts';
 import { findWorkflowBundle } from './bundle.ts';
 import { startDuties } from './duties/index.ts';
-import { createLlm } from './llm.ts';
 import { createWorkerMetrics, serveMetrics } from './metrics.ts';
 import { ATTENDED_BATCHES, startTemporalWorker, type TemporalWorker } from './temporal-worker.ts';
-
-/** Rest between two announcements to other processes, milliseconds: what a worker under load adds to their latency. */
-const NOTIFY_GAP_MS = 10;
 
 export interface WorkerService {
   /** Resolves when the worker polls Temporal for the first time; never while Temporal is away. */
@@ -32,32 +22,15 @@ export interface WorkerService {
 }
 
 export function startWorkerService(config: ServiceConfig, log: Log): WorkerService {
-  const db = createDatabase({
-    url: config.databaseUrl,
-    poolMax: config.databasePoolMax,
+  const core = createCore(config, log, {
     applicationName: 'steelthread-worker',
-    statementTimeoutMs: config.databaseStatementTimeoutMs,
+    urgentChannels: [channels.agents, channels.batches, channels.outbox],
   });
-  const notifier = createNotifier(db, (error) => log.warn({ event: 'notify_failed', err: error }), {
-    gapMs: NOTIFY_GAP_MS,
-    urgent: [channels.agents, channels.batches, channels.outbox],
-  });
-  const secrets = createSecretBox(config.settingsEncryptionKeys);
-  const running = createRunningConfig(config, { db, secrets, log });
-  const takeUpSettings = (): Promise<void> =>
-    running.refresh().catch((err: unknown) => log.warn({ event: 'settings_read_failed', err }));
-  const temporalOptions = readTemporalOptions(config);
-  const temporal = createTemporalClient({ ...temporalOptions, log });
-  const dispatcher = createOutboxDispatcher({
-    outbox: createOutboxStore(db),
-    temporal,
-    taskQueue: config.temporalTaskQueue,
-    log,
-  });
+  const { db, running, temporal, dispatcher } = core;
   const domain: DomainDeps = {
     db,
     log,
-    announce: createAnnouncer({ notifier, dispatcher }),
+    announce: createAnnouncer({ notifier: core.notifier, dispatcher }),
     limits: running.limits,
   };
   const locks = createLockSession({ url: config.databaseUrl, applicationName: 'steelthread-duties' });
@@ -71,12 +44,12 @@ export function startWorkerService(config: ServiceConfig, log: Log): WorkerServi
     channels: [channels.outbox, channels.batches, channels.settings],
     onNotify(channel, payload) {
       if (channel === channels.outbox) duties.wake('outbox_drainer');
-      else if (channel === channels.settings) void takeUpSettings();
+      else if (channel === channels.settings) core.takeUpSettings();
       else attendance.tell(payload === '*' ? payload : payload.split(','));
     },
     onReconnect() {
       duties.wake('outbox_drainer');
-      void takeUpSettings();
+      core.takeUpSettings();
     },
     onError: (error) => log.warn({ event: 'listen_failed', err: error }),
   });
@@ -90,13 +63,13 @@ export function startWorkerService(config: ServiceConfig, log: Log): WorkerServi
     Promise.all([bundling, running.ready]).then(([bundle]) => {
       if (isClosing) return resolve();
       worker = startTemporalWorker({
-        temporal: temporalOptions,
+        temporal: core.temporalOptions,
         taskQueue: config.temporalTaskQueue,
         codePath: bundle.codePath,
         activities: createActivities({
           ...domain,
           attendance,
-          llm: createLlm(running, { db, log }),
+          llm: createTaskModel(running, { db, log }),
           agentTokenAdmin: running.agentToken() !== null && config.agentTokenAdmin,
         }),
         log,
@@ -118,11 +91,8 @@ export function startWorkerService(config: ServiceConfig, log: Log): WorkerServi
         await duties.close();
         await locks.close();
         await listener.close();
-        await running.close();
         await metricsServer?.then((server) => server.close()).catch(() => undefined);
-        await notifier.flush();
-        await temporal.close();
-        await db.destroy();
+        await core.close();
       })();
       return closed;
     },

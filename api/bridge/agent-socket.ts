@@ -30,14 +30,19 @@ export const closeReasons = {
 export interface AgentSocketHandlers {
   /** The hello of an authenticated agent. Resolves with the epoch when it was accepted. */
   onHello(socket: AgentSocket, hello: Hello): Promise<void>;
-  /**
-   * A frame after the hello. `bytes` is its size; give it back by `stored` once it is dealt with. `journalId`: what it
-   * speaks of was sent on another connection than the present one.
-   */
-  onFrame(socket: AgentSocket, frame: AgentFrame, bytes: number, journalId?: string): void;
+  /** A frame after the hello. `bytes` is its size; give it back by `stored` once it is dealt with. */
+  onFrame(socket: AgentSocket, frame: AgentFrame, bytes: number, beside?: BesideFrame): void;
   /** The socket is gone; `session` is what its hello was accepted with, if it was. */
   onClose(socket: AgentSocket, session: Session | undefined): void;
   onProblem(socket: AgentSocket, fields: { event: string; [field: string]: unknown }): void;
+}
+
+/** What goes with a frame that its type has no place for: of agents that speak in other ways. */
+export interface BesideFrame {
+  /** The journal of the connection that the command was sent on, where that is not the present one. */
+  journalId?: string;
+  /** What the agent says of its machine, as it says it. */
+  systemInfo?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /** What a hello was accepted with. */
@@ -55,6 +60,8 @@ type State =
 export interface AgentSocket {
   readonly agentId: string;
   readonly address: string;
+  /** False: its hello names a new journal each time, which says nothing of the machine. Default true. */
+  readonly keepsJournal?: boolean;
   /** Undefined until the hello was accepted, and from the moment this side closes: nothing more can be sent. */
   live(): Session | undefined;
   /** As `live`, but until the peer is gone: what it says while the socket closes is still evidence. */
@@ -68,8 +75,6 @@ export interface AgentSocket {
   close(code: number, reason: string): void;
   /** Ping; a peer that did not answer the last one is cut off. */
   checkAlive(): void;
-  /** Ask the agent what it would say of itself at its next presence; nothing where it says it often anyway. */
-  askForPresence(): void;
 }
 
 export function createAgentSocket(
@@ -151,7 +156,6 @@ export function createAgentSocket(
     stored: wire.stored,
     close,
     checkAlive: wire.checkAlive,
-    askForPresence: () => {},
   };
   return socket;
 }

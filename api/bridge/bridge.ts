@@ -54,21 +54,24 @@ export interface BridgeDeps {
   log: Log;
 }
 
+/** What an agent came with. */
+export interface SocketCredential {
+  /** Id of the agent's own token; undefined when it was another credential. */
+  tokenId: string | undefined;
+  /** Asked once its hello is stored. */
+  isGood(): Promise<boolean>;
+}
+
 export interface Bridge {
   upgradeRoute: UpgradeRoute;
   /** Whether one more socket of this agent may be opened. */
   hasRoomFor(agentId: string): boolean;
-  /**
-   * Serve a socket that speaks in another way; undefined when the agent has too many. `isCredentialGood` is asked once
-   * its hello is stored.
-   */
+  /** Serve a socket, whatever is spoken on it; undefined when the agent has too many. */
   attach<S extends AgentSocket>(
     agentId: string,
     make: (handlers: AgentSocketHandlers) => S,
-    isCredentialGood: () => Promise<boolean>,
+    credential: SocketCredential,
   ): S | undefined;
-  /** Ask an agent connected here to say how its machine is; false when it is not connected here. */
-  refresh(agentId: string): boolean;
   /** Look at the rows of these agents now (or of all agents connected here). */
   wake(agentIds: readonly string[] | '*'): void;
   /** Close an agent's socket here, if it has one: its credential is gone. */
@@ -121,16 +124,13 @@ export function createBridge(deps: BridgeDeps): Bridge {
     log,
   });
 
-  const onHello = async (
-    socket: AgentSocket,
-    hello: Hello,
-    credential: { tokenId: string | undefined; isGood: () => Promise<boolean> },
-  ): Promise<void> => {
+  const onHello = async (socket: AgentSocket, hello: Hello, credential: SocketCredential): Promise<void> => {
     let connected: Awaited<ReturnType<typeof connectAgent>>;
     try {
       const { tokenId } = credential;
-      const { address } = socket;
-      connected = await connectAgent(domain, { hello, bridgeId: deps.bridgeId, address, tokenId });
+      const { address, keepsJournal } = socket;
+      const { bridgeId } = deps;
+      connected = await connectAgent(domain, { hello, bridgeId, address, tokenId, keepsJournal });
     } catch (error) {
       if (isProblem(error, 'agent_revoked') || isProblem(error, 'agent_not_found')) {
         return socket.close(closeCodes.revoked, error.code);
@@ -176,9 +176,9 @@ export function createBridge(deps: BridgeDeps): Bridge {
     scanner.wake([hello.agentId]);
   };
 
-  const onFrame = (socket: AgentSocket, frame: AgentFrame, bytes: number, sentBy?: string): void => {
+  const onFrame: AgentSocketHandlers['onFrame'] = (socket, frame, bytes, beside = {}) => {
     const session = socket.session();
-    const journalId = sentBy ?? session?.hello.journalId;
+    const journalId = beside.journalId ?? session?.hello.journalId;
     if (journalId === undefined) return socket.stored(bytes);
     const { agentId } = socket;
     switch (frame.type) {
@@ -197,6 +197,7 @@ export function createBridge(deps: BridgeDeps): Bridge {
           running: frame.running,
           draining: registry.isDraining(agentId),
           metrics: frame.metrics,
+          systemInfo: beside.systemInfo ?? null,
         });
         break;
       case 'claim':
@@ -270,10 +271,10 @@ export function createBridge(deps: BridgeDeps): Bridge {
 
   const hasRoomFor = (agentId: string): boolean => (socketCounts.get(agentId) ?? 0) < MAX_SOCKETS_OF_AGENT;
 
-  const attach: Bridge['attach'] = (agentId, make, isCredentialGood) => {
+  const attach: Bridge['attach'] = (agentId, make, credential) => {
     if (!hasRoomFor(agentId)) return undefined;
     const socket = make({
-      onHello: (greeting, hello) => onHello(greeting, hello, isCredentialGood),
+      onHello: (greeting, hello) => onHello(greeting, hello, credential),
       onFrame,
       onClose(ended, session) {
         pending.delete(ended);
@@ -311,19 +312,16 @@ export function createBridge(deps: BridgeDeps): Bridge {
         const socket = attach(
           agentId,
           (handlers) => createAgentSocket(ws, { agentId, address: upgrade.address }, handlers),
-          async () => (await authenticate())?.id === agentId,
+          {
+            tokenId: principal.credentialId,
+            isGood: async () => (await authenticate())?.id === agentId,
+          },
         );
         if (socket === undefined) ws.close(closeCodes.goingAway, 'too many sockets of this agent; try again');
       },
     },
     hasRoomFor,
     attach,
-    refresh(agentId) {
-      const socket = registry.find(agentId);
-      if (socket?.live() === undefined) return false;
-      socket.askForPresence();
-      return true;
-    },
     wake: scanner.wake,
     expel,
     supersede,

@@ -6,77 +6,53 @@
  *     is known, a peer may say little, and few may be unknown at a time.
  */
 import type { WebSocket } from 'ws';
-import { closeCodes, HELLO_DEADLINE_MS } from '../../contracts/agent-protocol.ts';
+import { closeCodes } from '../../contracts/agent-protocol.ts';
 import { isProblem } from '../../contracts/errors.ts';
 import type { Principal } from '../../contracts/principal.ts';
-import type { Log } from '../../domain/deps.ts';
+import { isOfAnotherAgent } from '../../domain/agents/claimed-id.ts';
+import { registerAgent } from '../../domain/agents/register.ts';
+import { expectAnswers, findEvidence } from '../../domain/commands/journal-less.ts';
+import type { DomainDeps, Log } from '../../domain/deps.ts';
 import type { Authenticate } from '../context.ts';
 import type { SessionWatch } from '../events/session-watch.ts';
 import type { Upgrade, UpgradeRoute } from '../upgrade.ts';
 import type { AgentSocketHandlers } from './agent-socket.ts';
 import type { Bridge } from './bridge.ts';
-import { parseLegacyFrame } from './dialects/events.ts';
-import {
-  type Endpoint,
-  helloOf,
-  isUsableId,
-  type Registration,
-  readRegistration,
-  unregistered,
-} from './dialects/registration.ts';
-import { createLegacySocket, errorText, type LegacyLedger, welcomeText } from './legacy-socket.ts';
+import { type Endpoint, helloOf, isUsableId, type Registration } from './dialects/registration.ts';
+import { welcomeText } from './legacy-frames.ts';
+import { type Greeting, greet, sendAway } from './legacy-greeting.ts';
+import { createLegacySocket, type LegacyLedger } from './legacy-socket.ts';
 
 /** What the server these agents were written for takes as one frame; an answer with all its output is one. */
 const MAX_LEGACY_FRAME_BYTES = 16 * 1024 * 1024;
-/** What a peer may say before it is known, bytes. */
-const MAX_GREETING_BYTES = 128 * 1024;
 /** Peers that have shown no credential yet; more are told to come again. */
 const MAX_UNKNOWN_PEERS = 1_000;
-/** RFC 6455, 7.4.1: a message that is too big to process. */
-const CLOSE_TOO_BIG = 1009;
 
 export interface LegacyRouteDeps {
   bridge: Pick<Bridge, 'attach' | 'hasRoomFor'>;
-  ledger: LegacyLedger;
+  domain: DomainDeps;
   authenticate: Authenticate;
   sessions: Pick<SessionWatch, 'watch'>;
-  /** The agent that the holder of the shared agent token speaks for. @throws problems: it may not */
-  register(actor: RegisterActor, wish: RegisterWish): Promise<{ agentId: string }>;
-  /** Whether there is an agent of this id. */
-  isAgent(agentId: string): Promise<boolean>;
+  /** The server stops. */
+  shutdown: AbortSignal;
   log: Log;
-}
-
-export interface RegisterActor {
-  principal: Principal;
-  address: string;
-  requestId: string;
-}
-
-export interface RegisterWish {
-  /** The id the agent claims. */
-  agentId: string | undefined;
-  hostname: string;
-  address: string | undefined;
-  os: string | undefined;
-  arch: string | undefined;
-  version: string | undefined;
-  tags: string[];
-  systemInfo: Readonly<Record<string, unknown>> | undefined;
-}
-
-interface Greeting {
-  registration: Registration;
-  /** Texts that came with it and are still to be read. */
-  early: string[];
 }
 
 /** Asked again when the hello is stored, and by whoever watches. */
 type Identify = () => Promise<Principal | null>;
 
 export function legacyUpgradeRoutes(deps: LegacyRouteDeps): UpgradeRoute[] {
-  const { bridge, log } = deps;
+  const { bridge, domain, log } = deps;
+  const ledger: LegacyLedger = {
+    expectAnswers: (commandIds) => expectAnswers(domain, commandIds),
+    findEvidence: (agentId, commandId) => findEvidence(domain, agentId, commandId),
+  };
   let unknownPeers = 0;
+  /** Sockets that are no business of the bridge yet. */
+  const greeting = new Set<WebSocket>();
+  deps.shutdown.addEventListener('abort', () => {
+    for (const ws of greeting) sendAway(ws, closeCodes.goingAway, 'the server is shutting down');
+  });
 
   const route = (path: `/${string}`, endpoint: Endpoint): UpgradeRoute => ({
     path,
@@ -90,7 +66,8 @@ export function legacyUpgradeRoutes(deps: LegacyRouteDeps): UpgradeRoute[] {
     const principal = await unlessRefused(identify);
     if (principal === 'refused' || (principal !== null && !mayBeAgent(principal)))
       return upgrade.refuse('an agent credential is needed');
-    if (pathId !== undefined && !isUsableId(pathId)) return upgrade.refuse('this cannot be the id of an agent');
+    if (pathId !== undefined && !isUsableId(pathId))
+      return upgrade.refuse('this cannot be the id of an agent');
     if (principal !== null) {
       if (await isOfAnother(principal, pathId)) return upgrade.refuse('the credential is of another agent');
       if (principal.kind === 'agent' && !bridge.hasRoomFor(principal.id))
@@ -100,15 +77,17 @@ export function legacyUpgradeRoutes(deps: LegacyRouteDeps): UpgradeRoute[] {
     }
     const ws = await upgrade.accept();
     unknownPeers += principal === null ? 1 : 0;
+    greeting.add(ws);
     try {
       if (principal !== null && pathId !== undefined)
         ws.send(welcomeText(principal.kind === 'agent' ? principal.id : pathId, upgrade.requestId));
-      const greeting = await greet(ws, upgrade, endpoint, principal !== null);
-      if (greeting !== undefined) await connect(ws, upgrade, greeting, pathId, principal, identify);
+      const greeted = await greet(ws, upgrade, endpoint, principal !== null);
+      if (greeted !== undefined) await connect(ws, upgrade, greeted, pathId, principal, identify);
     } catch (error) {
       log.error({ event: 'legacy_agent_failed', address: upgrade.address, err: error });
-      ws.close(closeCodes.goingAway, 'could not connect the agent; try again');
+      sendAway(ws, closeCodes.goingAway, 'could not connect the agent; try again');
     } finally {
+      greeting.delete(ws);
       unknownPeers -= principal === null ? 1 : 0;
     }
   };
@@ -117,17 +96,15 @@ export function legacyUpgradeRoutes(deps: LegacyRouteDeps): UpgradeRoute[] {
   const connect = async (
     ws: WebSocket,
     upgrade: Upgrade,
-    { registration, early }: Greeting,
+    { registration, early, stopCollecting }: Greeting,
     pathId: string | undefined,
     known: Principal | null,
     identifyByRequest: Identify,
   ): Promise<void> => {
-    // What comes while this is found out is read by the socket.
-    const listener = collect(ws, early);
     const refuse = (reason: string, code: number = closeCodes.policy): void => {
       if (code === closeCodes.policy) upgrade.noteRefused(reason);
-      ws.off('message', listener);
-      ws.close(code, reason);
+      stopCollecting();
+      sendAway(ws, code, reason);
     };
     const { token } = registration;
     const identify: Identify =
@@ -164,14 +141,18 @@ export function legacyUpgradeRoutes(deps: LegacyRouteDeps): UpgradeRoute[] {
           },
         };
         const identity = { agentId, address: upgrade.address, hello, registration };
-        return createLegacySocket(ws, identity, watched, deps.ledger);
+        return createLegacySocket(ws, identity, watched, ledger);
       },
-      async () => {
-        const now = await unlessRefused(identify);
-        return now !== null && now !== 'refused' && now.kind === principal.kind && now.id === principal.id;
+      {
+        tokenId: principal.kind === 'agent' ? principal.credentialId : undefined,
+        async isGood() {
+          const now = await unlessRefused(identify);
+          return now !== null && now !== 'refused' && now.kind === principal.kind && now.id === principal.id;
+        },
       },
     );
-    if (socket === undefined) return refuse('too many sockets of this agent; try again', closeCodes.goingAway);
+    if (socket === undefined)
+      return refuse('too many sockets of this agent; try again', closeCodes.goingAway);
     // Agents' own tokens are the bridge's business; the shared one is nobody's else.
     if (principal.kind === 'system') {
       const viewer = deps.sessions.watch(principal, () =>
@@ -186,7 +167,7 @@ export function legacyUpgradeRoutes(deps: LegacyRouteDeps): UpgradeRoute[] {
       bootstrap: principal.kind === 'system',
       ...(claimedId !== undefined && claimedId !== agentId ? { claimedId } : {}),
     });
-    ws.off('message', listener);
+    stopCollecting();
     socket.begin(early);
   };
 
@@ -199,32 +180,29 @@ export function legacyUpgradeRoutes(deps: LegacyRouteDeps): UpgradeRoute[] {
     if (principal.kind === 'agent') return principal.id;
     const { address, requestId } = upgrade;
     try {
-      const { agentId } = await deps.register(
+      const { agent } = await registerAgent(
+        domain,
         { principal, address, requestId },
         {
           agentId: claimedId,
           hostname: said.hostname ?? claimedId ?? address,
           address: said.address,
           os: said.os,
-          arch: said.arch,
           version: said.version,
           tags: said.tags,
           systemInfo: said.systemInfo,
         },
       );
-      return agentId;
+      return agent.id;
     } catch (error) {
       if (isProblem(error)) return { refused: error.code };
       throw error;
     }
   };
 
-  /** An agent may call itself what it likes, but not by the name of another (K). */
+  /** Anybody may call himself what he likes, but not by the name of another (K). */
   const isOfAnother = async (principal: Principal, claimedId: string | undefined): Promise<boolean> =>
-    principal.kind === 'agent' &&
-    claimedId !== undefined &&
-    claimedId !== principal.id &&
-    (await deps.isAgent(claimedId));
+    claimedId !== undefined && (await isOfAnotherAgent(domain, principal, claimedId));
 
   return [
     route('/api/v1/ws/agent', 'agent'),
@@ -244,67 +222,4 @@ async function unlessRefused(identify: Identify): Promise<Principal | null | 're
     if (isProblem(error)) return 'refused';
     throw error;
   }
-}
-
-/** Keep what the peer says, in order. */
-function collect(ws: WebSocket, texts: string[]) {
-  const listener = (data: WebSocket.RawData): void => {
-    texts.push(data.toString());
-  };
-  ws.on('message', listener);
-  return listener;
-}
-
-/**
- * Wait for the first frame. Undefined when the peer is gone or was sent away. An agent that has shown its credential
- * and its id already may begin with something else, or say nothing.
- */
-function greet(
-  ws: WebSocket,
-  { request }: Upgrade,
-  endpoint: Endpoint,
-  isKnown: boolean,
-): Promise<Greeting | undefined> {
-  return new Promise((resolve) => {
-    let bytes = 0;
-    const settle = (greeting?: Greeting): void => {
-      clearTimeout(timer);
-      request.socket.off('data', count);
-      ws.off('message', first);
-      ws.off('close', gone);
-      resolve(greeting);
-    };
-    const sendAway = (code: number, reason: string, message?: string): void => {
-      if (message !== undefined && ws.readyState === ws.OPEN) ws.send(errorText(message));
-      ws.close(code, reason);
-      settle();
-    };
-    const gone = (): void => settle();
-    const count = (chunk: Buffer): void => {
-      bytes += chunk.length;
-      if (bytes > MAX_GREETING_BYTES) sendAway(CLOSE_TOO_BIG, 'too much before the registration');
-    };
-    const first = (data: WebSocket.RawData): void => {
-      const text = data.toString();
-      const event = parseLegacyFrame(text);
-      if (event.kind === 'register') {
-        const registration = readRegistration(event.frame, endpoint);
-        if (endpoint === 'agent' && registration.claimedId === undefined) {
-          const message = 'Agent ID required in registration';
-          return sendAway(closeCodes.policy, message, message);
-        }
-        return settle({ registration, early: [] });
-      }
-      if (endpoint === 'id' && isKnown) return settle({ registration: unregistered, early: [text] });
-      const message = 'First message must be registration';
-      sendAway(closeCodes.policy, message, message);
-    };
-    const timer = setTimeout(() => {
-      if (endpoint === 'id' && isKnown) settle({ registration: unregistered, early: [] });
-      else sendAway(closeCodes.policy, 'no registration in time');
-    }, HELLO_DEADLINE_MS);
-    request.socket.on('data', count);
-    ws.on('message', first);
-    ws.once('close', gone);
-  });
 }

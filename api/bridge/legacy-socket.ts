@@ -7,26 +7,23 @@
  *  I. What such an agent cannot be told, or would do otherwise than it was decided, is `rejected` here and never sent.
  *  J. An answer counts for the command it names and no other, however late.
  */
-import { createHash } from 'node:crypto';
 import type { WebSocket } from 'ws';
-import { type Act, actDigest } from '../../contracts/act.ts';
 import {
   type AgentFrame,
   closeCodes,
   type Hello,
   NO_DIGEST,
-  OUTPUT_CHUNK_BYTES,
   type RunFrame,
   type ServerFrame,
-  type StreamName,
-  type StreamSummary,
 } from '../../contracts/agent-protocol.ts';
 import type { Evidence } from '../../domain/commands/journal-less.ts';
-import type { AgentSocket, AgentSocketHandlers, Session } from './agent-socket.ts';
+import type { AgentSocket, AgentSocketHandlers, BesideFrame, Session } from './agent-socket.ts';
 import { now } from './dialects/dialect.ts';
 import { parseLegacyFrame } from './dialects/events.ts';
 import { canElevate, type Registration } from './dialects/registration.ts';
 import type { LegacyResult } from './dialects/result.ts';
+import { unfitness } from './legacy-fitness.ts';
+import { errorText, keep, outputFrames, resultFrame, summaryOf, welcomeText } from './legacy-frames.ts';
 import { createWire } from './wire.ts';
 
 /** Malformed frames answered before the socket is closed. */
@@ -35,6 +32,8 @@ const MAX_BAD_FRAMES = 20;
 const MAX_REMEMBERED = 1_000;
 /** What a frame without output counts in the bounds, bytes. */
 const SMALL_FRAME_BYTES = 256;
+/** Largest frame whose description of the machine is passed on, characters. */
+const MAX_SYSTEM_INFO_CHARACTERS = 64 * 1024;
 /** Frames of one socket that are logged because they were passed over. */
 const MAX_LOGGED = 20;
 
@@ -51,31 +50,15 @@ export interface LegacyLedger {
   findEvidence(agentId: string, commandId: string): Promise<Evidence | undefined>;
 }
 
-export interface LegacyHandlers extends AgentSocketHandlers {
-  onSystemInfo?(socket: AgentSocket, info: Readonly<Record<string, unknown>>): void;
-}
-
 export interface LegacySocket extends AgentSocket {
   /** Texts that came before there was a socket to read them; then its own. Begins the connection. */
   begin(early: readonly string[]): void;
 }
 
-/** The welcome of all dialects. */
-export const welcomeText = (agentId: string, connectionId: string): string =>
-  JSON.stringify({
-    type: 'welcome',
-    data: { agent_id: agentId, connection_id: connectionId, message: 'Connected' },
-    timestamp: now(),
-  });
-
-/** The error frame of all dialects. */
-export const errorText = (message: string): string =>
-  JSON.stringify({ type: 'error', data: { message }, timestamp: now() });
-
 export function createLegacySocket(
   ws: WebSocket,
   { agentId, address, hello, registration }: LegacyIdentity,
-  handlers: LegacyHandlers,
+  handlers: AgentSocketHandlers,
   ledger: LegacyLedger,
 ): LegacySocket {
   const { dialect } = registration;
@@ -98,7 +81,8 @@ export function createLegacySocket(
       session = undefined;
       handlers.onClose(socket, ended);
     },
-    onPong: () => report({ type: 'presence', journalSeq: 0, running: out.size, metrics: null }),
+    // An agent that is idle and there: some send no heartbeats.
+    onPong: () => present(),
   });
 
   const problem = (fields: { event: string; [field: string]: unknown }): void => {
@@ -111,6 +95,13 @@ export function createLegacySocket(
     if (session === undefined) return;
     wire.received(bytes);
     handlers.onFrame(socket, frame, bytes);
+  };
+
+  const present = (systemInfo?: BesideFrame['systemInfo']): void => {
+    if (session === undefined) return;
+    const frame = { type: 'presence', journalSeq: 0, running: out.size, metrics: null } as const;
+    wire.received(SMALL_FRAME_BYTES);
+    handlers.onFrame(socket, frame, SMALL_FRAME_BYTES, { systemInfo });
   };
 
   const answerUnrun = (run: RunFrame, outcome: 'rejected' | 'canceled', reason: string): void =>
@@ -185,10 +176,10 @@ export function createLegacySocket(
 
   const reportResult = (commandId: string, result: LegacyResult, evidence: Evidence): void => {
     const { digest, journalId, outputCapBytes } = evidence;
-    const say = (frame: AgentFrame, bytes?: number): void => {
-      if (session === undefined) return;
-      wire.received(bytes ?? SMALL_FRAME_BYTES);
-      handlers.onFrame(socket, frame, bytes ?? SMALL_FRAME_BYTES, journalId);
+    // Not `report`: it is evidence even when the peer has gone meanwhile.
+    const say = (frame: AgentFrame, bytes = SMALL_FRAME_BYTES): void => {
+      wire.received(bytes);
+      handlers.onFrame(socket, frame, bytes, { journalId });
     };
     const kept = { stdout: keep(result.stdout, outputCapBytes), stderr: keep(result.stderr, outputCapBytes) };
     for (const stream of ['stdout', 'stderr'] as const) {
@@ -215,15 +206,12 @@ export function createLegacySocket(
         return takeResult(event.result, text.length);
       case 'ping':
         wire.send(JSON.stringify({ type: 'pong', timestamp: now() }));
-        return report({ type: 'presence', journalSeq: 0, running: out.size, metrics: null });
+        return present();
       case 'alive':
-        report({ type: 'presence', journalSeq: 0, running: out.size, metrics: event.metrics });
-        if (event.systemInfo !== undefined && text.length <= MAX_SYSTEM_INFO_BYTES)
-          handlers.onSystemInfo?.(socket, event.systemInfo);
-        return;
+        return present(text.length <= MAX_SYSTEM_INFO_CHARACTERS ? event.systemInfo : undefined);
       case 'register':
         // Said again: who it is and how it speaks was settled by the first.
-        return report({ type: 'presence', journalSeq: 0, running: out.size, metrics: null });
+        return present(text.length <= MAX_SYSTEM_INFO_CHARACTERS ? event.systemInfo : undefined);
       case 'other':
         return problem({ event: 'legacy_frame_passed_over', frameType: event.frameType });
       case 'malformed':
@@ -253,6 +241,7 @@ export function createLegacySocket(
   const socket: LegacySocket = {
     agentId,
     address,
+    keepsJournal: false,
     live: () => (wire.isClosing() ? undefined : session),
     session: () => session,
     accept(epoch, accepted) {
@@ -271,6 +260,8 @@ export function createLegacySocket(
           return cancel(frame.commandId, frame.reason);
         case 'error':
           return void wire.send(errorText(frame.message));
+        case 'presenceRequest':
+          return void wire.send(JSON.stringify({ type: 'system_info_request', timestamp: now() }));
         default:
           return; // Acks: these agents wait for none.
       }
@@ -279,7 +270,6 @@ export function createLegacySocket(
     stored: wire.stored,
     close: wire.close,
     checkAlive: wire.checkAlive,
-    askForPresence: () => void wire.send(JSON.stringify({ type: 'system_info_request', timestamp: now() })),
     begin(early) {
       ws.on('message', (data, isBinary) => {
         // Some libraries send text as binary.
@@ -295,65 +285,7 @@ export function createLegacySocket(
   return socket;
 }
 
-/** Largest frame whose description of the machine is passed on, bytes. */
-const MAX_SYSTEM_INFO_BYTES = 64 * 1024;
-
 const asBuffer = (data: Buffer | ArrayBuffer | Buffer[]): Buffer => {
   if (Array.isArray(data)) return Buffer.concat(data);
   return Buffer.isBuffer(data) ? data : Buffer.from(data);
 };
-
-/** Why these agents cannot run this act as it was decided, or undefined when they can. */
-function unfitness({ act, binding, digest }: RunFrame, hello: Hello, mayElevate: boolean): string | undefined {
-  if (actDigest(act, binding) !== digest) return 'digest_mismatch';
-  if (act.mode !== 'shell') return 'argv_not_available';
-  if (!hello.shells.includes(act.shell)) return 'shell_not_found';
-  if (act.elevated && !mayElevate) return 'elevation_not_available';
-  return untellable(act);
-}
-
-/** No frame of a dialect has a place for these. */
-function untellable(act: Act): string | undefined {
-  if (act.user !== null) return 'run_as_not_available';
-  if (act.stdin !== null) return 'stdin_not_available';
-  if (Object.keys(act.environment).length > 0) return 'environment_not_available';
-  return undefined;
-}
-
-const keep = (bytes: Buffer, capBytes: number): Buffer => bytes.subarray(0, capBytes);
-
-function* outputFrames(commandId: string, stream: StreamName, bytes: Buffer) {
-  for (let offset = 0; offset < bytes.length; offset += OUTPUT_CHUNK_BYTES) {
-    const chunk = bytes.subarray(offset, offset + OUTPUT_CHUNK_BYTES);
-    yield { type: 'output', commandId, stream, offset, bytes: chunk.toString('base64') } as const;
-  }
-}
-
-const summaryOf = (kept: Buffer, totalBytes: number): StreamSummary => ({
-  bytes: kept.length,
-  totalBytes,
-  sha256: createHash('sha256').update(kept).digest('hex'),
-  truncated: totalBytes > kept.length,
-});
-
-type ResultFrame = Extract<AgentFrame, { type: 'result' }>;
-
-const nothing = Buffer.alloc(0);
-
-const resultFrame = (
-  commandId: string,
-  digest: string,
-  given: Pick<ResultFrame, 'outcome' | 'reason'> & Partial<ResultFrame>,
-): ResultFrame => ({
-  type: 'result',
-  commandId,
-  digest,
-  exitCode: null,
-  signal: null,
-  startedAt: null,
-  finishedAt: null,
-  durationMs: null,
-  stdout: summaryOf(nothing, 0),
-  stderr: summaryOf(nothing, 0),
-  ...given,
-});

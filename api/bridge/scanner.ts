@@ -7,6 +7,7 @@
 import { closeCodes } from '../../contracts/agent-protocol.ts';
 import { CLAIM_LIMIT, type Socket } from '../../db/command-claims.ts';
 import type { CommandWithAct } from '../../db/commands.ts';
+import { findDrainedAgents } from '../../domain/agents/registry.ts';
 import { claimQueued, findCancelRequests, findStaleSockets } from '../../domain/commands/claim.ts';
 import type { DomainDeps, Log } from '../../domain/deps.ts';
 import { type AgentSocket, closeReasons } from './agent-socket.ts';
@@ -63,6 +64,7 @@ export function createScanner(deps: ScannerDeps): Scanner {
       return live === undefined ? [] : [{ agentId: socket.agentId, epoch: live.epoch, hello: live.hello }];
     });
     if (held.length === 0) return;
+    if (isFull) await holdDrained(held);
     const takers = held.filter(
       (one) => one.hello.delivery === 'websocket' && !registry.isDraining(one.agentId),
     );
@@ -79,6 +81,17 @@ export function createScanner(deps: ScannerDeps): Scanner {
       await sendCancels(held);
       await dropStale(sockets, held);
     }
+  };
+
+  /** The backstop of lost events, and of those that came while a socket connected: who is to take nothing new. */
+  const holdDrained = async (held: readonly Socket[]): Promise<void> => {
+    const drained = new Set(
+      await findDrainedAgents(
+        domain,
+        held.map((one) => one.agentId),
+      ),
+    );
+    for (const { agentId } of held) registry.hold(agentId, drained.has(agentId));
   };
 
   /** The backstop of lost events: cancels that are not answered yet. */

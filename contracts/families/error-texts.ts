@@ -38,8 +38,13 @@ const dex: ErrorTexts = {
   agent_not_connected: { status: 400, message: 'Agent is not connected' },
   command_not_found: { message: 'Command not found' },
   setting_not_found: { message: 'Setting not found' },
+  saved_command_not_found: { message: 'Command not found', code: 'COMMAND_NOT_FOUND' },
   rate_limited: { code: 'RATE_LIMIT_EXCEEDED' },
   model_unavailable: { code: 'AI_SERVICE_UNAVAILABLE', message: 'AI service is not available' },
+  model_not_configured: {
+    code: 'AI_SERVICE_UNAVAILABLE',
+    message: 'AI service is not configured: ANTHROPIC_API_KEY is not set',
+  },
 };
 
 const alice: ErrorTexts = {

@@ -79,11 +79,14 @@ const familyByPrefix = new Map(
   families.flatMap((family) => prefixes[family].map((prefix) => [prefix, family] as const)),
 );
 
+/** Parts of the longest prefix, the empty one before its first slash included: a path may have thousands. */
+const MAX_PREFIX_PARTS = Math.max(...[...familyByPrefix.keys()].map((prefix) => prefix.split('/').length));
+
 /** The dialect of a path on a listener of this profile; the profile decides where no family owns the path. */
 export function familyOfPath(path: string, profile: Profile): Family {
   let found: Family = profile;
   let prefix = '';
-  for (const segment of path.split('/').slice(1)) {
+  for (const segment of path.split('/', MAX_PREFIX_PARTS).slice(1)) {
     prefix += `/${segment}`;
     found = familyByPrefix.get(prefix) ?? found;
   }

@@ -9,8 +9,8 @@
  *     machine: that is told, and the connection goes on.
  */
 import type { Hello } from '../../contracts/agent-protocol.ts';
+import { updateAgentFromHello } from '../../db/agent-changes.ts';
 import { lockConnection, releaseConnection, takeConnection } from '../../db/agent-connections.ts';
-import { updateAgentFromHello } from '../../db/agents.ts';
 import { lockOpenCommands } from '../../db/command-changes.ts';
 import { type CommandWithAct, findReadableCommands } from '../../db/commands.ts';
 import { getBatchAgents } from '../commands/agents.ts';
@@ -39,6 +39,8 @@ export async function connectAgent(
     address: string | null;
     /** Id of the agent's own token that it came with; absent when it was another credential. */
     tokenId?: string | undefined;
+    /** False: the hello's journal is a new one each time and tells nothing of copies. Default true. */
+    keepsJournal?: boolean | undefined;
   },
 ): Promise<Connected> {
   const { hello } = input;
@@ -47,6 +49,7 @@ export async function connectAgent(
     const connection = await lockConnection(unit.trx, hello.agentId);
     const rolledBack = connection.journalId === hello.journalId && hello.journalSeq < connection.journalSeq;
     const isOtherJournal =
+      input.keepsJournal !== false &&
       connection.bridgeId !== null &&
       connection.journalId !== null &&
       connection.journalId !== hello.journalId;

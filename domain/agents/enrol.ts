@@ -5,7 +5,7 @@ import type { CreateEnrolmentBody, EnrolBody } from '../../contracts/agents.ts';
 import { isProblem, problem } from '../../contracts/errors.ts';
 import type { Principal } from '../../contracts/principal.ts';
 import type { Page } from '../../contracts/shared.ts';
-import { insertAgent } from '../../db/agents.ts';
+import { insertAgent } from '../../db/agent-changes.ts';
 import {
   type EnrolmentTokenRow,
   insertEnrolmentToken,
@@ -16,8 +16,8 @@ import {
 import { pageOfRows, positionOf } from '../cursor.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
 import { claimSecretReply, type RequestKey } from '../idempotency.ts';
-import type { RequestOrigin } from '../identity/login.ts';
 import { createToken, hashToken } from '../identity/opaque-tokens.ts';
+import type { RequestOrigin } from '../identity/open-session.ts';
 import { assertCan } from '../policy.ts';
 import { recordDenial, transact } from '../transact.ts';
 import { assertAgentIdFree } from './agent-ids.ts';

@@ -2,8 +2,16 @@
 import type { AgentListQuery, AgentView } from '../../contracts/agents.ts';
 import { problem } from '../../contracts/errors.ts';
 import type { Page } from '../../contracts/shared.ts';
+import {
+  type AgentPatch,
+  lockAgent,
+  markAgentRevoked,
+  setAgentDrain,
+  updateAgent,
+} from '../../db/agent-changes.ts';
+import { writeSystemInfo } from '../../db/agent-registration.ts';
 import { revokeAgentTokens } from '../../db/agent-tokens.ts';
-import { type AgentRow, findAgent, listAgents, markAgentRevoked, updateAgentTags } from '../../db/agents.ts';
+import { type AgentRow, findAgent, listAgents, listDrainedAgents } from '../../db/agents.ts';
 import { lockOpenCommands } from '../../db/command-changes.ts';
 import type { Queryable } from '../../db/database.ts';
 import { serverEnd, settleCommands } from '../commands/settle.ts';
@@ -11,6 +19,11 @@ import { pageOfRows, positionOf } from '../cursor.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
 import { assertCan } from '../policy.ts';
 import { transact } from '../transact.ts';
+import { plainText } from './plain-text.ts';
+import { storableSystemInfo } from './system-info.ts';
+import { conditionOfTags } from './tag-expression.ts';
+
+export type { AgentRow };
 
 /** An agent as the house API shows it. */
 export const presentAgent = (agent: AgentRow): AgentView => ({
@@ -29,6 +42,9 @@ export const presentAgent = (agent: AgentRow): AgentView => ({
   metrics: agent.metrics,
   lastSeenAt: agent.lastSeenAt?.toISOString() ?? null,
   connectedAt: agent.connectedAt?.toISOString() ?? null,
+  address: agent.address,
+  drainRequestedAt: agent.drainRequestedAt?.toISOString() ?? null,
+  cloneSuspectedAt: agent.cloneSuspectedAt?.toISOString() ?? null,
   createdAt: agent.createdAt.toISOString(),
   revokedAt: agent.revokedAt?.toISOString() ?? null,
 });
@@ -43,8 +59,13 @@ export async function listAgentPage(
   query: AgentListQuery,
 ): Promise<Page<AgentRow>> {
   assertCan(actor.principal, 'list', 'agent');
-  const { limit, cursor, ...filter } = query;
-  const rows = await listAgents(deps.db, filter, { after: positionOf(cursor), limit: limit + 1 });
+  const { limit, cursor, match, ...filter } = query;
+  const tagCondition = match === undefined ? undefined : conditionOfTags(match);
+  const rows = await listAgents(
+    deps.db,
+    { ...filter, tagCondition },
+    { after: positionOf(cursor), limit: limit + 1 },
+  );
   return pageOfRows(rows, limit, (agent) => ({ at: agent.createdAt, id: agent.id }));
 }
 
@@ -54,33 +75,107 @@ export async function getAgent(deps: DomainDeps, actor: Actor, agentId: string):
   return readAgent(deps.db, agentId);
 }
 
+/** Which of the agents that were not revoked. */
+export interface AgentSelection {
+  /** With a socket, or without. */
+  isConnected?: boolean;
+  /** Heard of within the last minute, by a socket or by a heartbeat, or not. */
+  isAlive?: boolean;
+}
+
+/** Agents that were not revoked, newest first, for clients that do not page. @throws forbidden */
+export async function listUsableAgents(
+  deps: DomainDeps,
+  actor: Actor,
+  selection: AgentSelection,
+  limit: number,
+): Promise<AgentRow[]> {
+  assertCan(actor.principal, 'list', 'agent');
+  return listAgents(deps.db, { ...selection, isUsable: true }, { after: undefined, limit });
+}
+
+/** An agent to which a revoked one is none. @throws forbidden, agent_not_found */
+export async function getUsableAgent(deps: DomainDeps, actor: Actor, agentId: string): Promise<AgentRow> {
+  const agent = await getAgent(deps, actor, agentId);
+  if (agent.revokedAt !== null) throw problem('agent_not_found', { agentId });
+  return agent;
+}
+
+/** What may be changed of an agent; what is not named stays. */
+export interface AgentChange extends AgentPatch {
+  systemInfo?: Readonly<Record<string, unknown>> | undefined;
+}
+
 /**
- * Replace the tags.
+ * Change what is named. What an agent says of itself (host name, system, version) it says again at its next hello.
  * @throws forbidden, agent_not_found, agent_revoked
  */
-export async function tagAgent(
+export async function changeAgent(
   deps: DomainDeps,
   actor: Actor,
   agentId: string,
-  tags: readonly string[],
+  { systemInfo, ...change }: AgentChange,
 ): Promise<AgentRow> {
   assertCan(actor.principal, 'update', 'agent', agentId);
-  const wanted = [...new Set(tags)];
+  const patch = plainPatch(change);
   return transact(deps, async (unit) => {
-    if (!(await updateAgentTags(unit.trx, agentId, wanted))) {
+    if (!(await updateAgent(unit.trx, agentId, patch))) {
       await readAgent(unit.trx, agentId);
       throw problem('agent_revoked', { agentId });
     }
+    if (systemInfo !== undefined) await writeSystemInfo(unit.trx, agentId, storableSystemInfo(systemInfo));
     unit.audit(actor, {
-      action: 'agent.tag',
+      action: 'agent.update',
       targetKind: 'agent',
       targetId: agentId,
-      details: { tags: wanted },
+      details: { ...patch, ...(systemInfo !== undefined && { systemInfo: true }) },
     });
-    unit.emit('agent.updated', { agentId, data: { tags: wanted } });
+    unit.emit('agent.updated', { agentId, data: { ...patch } });
     return readAgent(unit.trx, agentId);
   });
 }
+
+/** Texts as they may be stored; only what was named. */
+const plainPatch = ({ tags, ...texts }: AgentPatch): AgentPatch => ({
+  ...Object.fromEntries(
+    Object.entries(texts).flatMap(([name, text]) => (text === undefined ? [] : [[name, plainText(text)]])),
+  ),
+  ...(tags === undefined ? {} : { tags: [...new Set(tags.map(plainText))] }),
+});
+
+/**
+ * Let an agent take nothing new (before it is upgraded, say), or let it work again. What runs goes on; what is asked
+ * waits. Whoever holds its socket hears of it by event `agent.updated` with `drain`, and it stays so over reconnects.
+ * Asked again it changes nothing.
+ * @throws forbidden, agent_not_found, agent_revoked
+ */
+export async function drainAgent(
+  deps: DomainDeps,
+  actor: Actor,
+  agentId: string,
+  isHeld: boolean,
+): Promise<AgentRow> {
+  assertCan(actor.principal, 'update', 'agent', agentId);
+  return transact(deps, async (unit) => {
+    const locked = await lockAgent(unit.trx, agentId);
+    if (locked === undefined) throw problem('agent_not_found', { agentId });
+    if (locked.isRevoked) throw problem('agent_revoked', { agentId });
+    if (await setAgentDrain(unit.trx, agentId, isHeld)) {
+      unit.audit(actor, {
+        action: 'agent.drain',
+        targetKind: 'agent',
+        targetId: agentId,
+        details: { isHeld },
+      });
+      unit.emit('agent.updated', { agentId, data: { drain: isHeld } });
+    }
+    return readAgent(unit.trx, agentId);
+  });
+}
+
+/** Those of the agents that operators want to take nothing new; for whoever holds their sockets. */
+export const findDrainedAgents = (deps: DomainDeps, agentIds: readonly string[]): Promise<string[]> =>
+  listDrainedAgents(deps.db, agentIds);
 
 /**
  * End an agent for good: its tokens stop working, its socket is closed by whoever holds it (event `agent.revoked`).

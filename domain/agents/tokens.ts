@@ -1,8 +1,8 @@
 /** Credentials of agents: shown once, kept as hashes. */
 import { v7 as newId } from 'uuid';
 import { problem } from '../../contracts/errors.ts';
+import { lockAgent } from '../../db/agent-changes.ts';
 import { expireAgentTokens, insertAgentToken, revokeAgentTokens } from '../../db/agent-tokens.ts';
-import { lockAgent } from '../../db/agents.ts';
 import type { Trx } from '../../db/database.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
 import { claimSecretReply, type RequestKey } from '../idempotency.ts';

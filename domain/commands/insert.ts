@@ -34,6 +34,8 @@ export interface NewBatch {
   ownerId: string;
   /** Only ad-hoc work on one agent: the id the client chose. */
   commandId?: string | undefined;
+  /** From 1, the default; raised only where a person runs again what failed. */
+  attempt?: number;
 }
 
 export interface InsertedBatch {
@@ -62,7 +64,7 @@ export async function insertBatch(
     }
   }
   const batchId = input.batchId ?? uuidv7();
-  const attempt = 1;
+  const attempt = input.attempt ?? 1;
   const websocketAgents = input.agents
     .filter((agent) => agent.delivery === 'websocket')
     .map((agent) => agent.id);

@@ -9,9 +9,10 @@ import { bodySha256, claimIdempotencyKey } from '../idempotency.ts';
 import { assertCan } from '../policy.ts';
 import { transact } from '../transact.ts';
 import { buildAct } from './act-request.ts';
-import { getBatchAgents, resolveShell } from './agents.ts';
+import { resolveShell } from './agents.ts';
 import { type InsertedBatch, insertBatch } from './insert.ts';
 import { runUsual } from './run-usual.ts';
+import { fitTargets, type TargetWish } from './target-wish.ts';
 
 type Run = Omit<RunCommandsBody, 'waitMs'>;
 
@@ -19,27 +20,29 @@ type Run = Omit<RunCommandsBody, 'waitMs'>;
  * Run one act on one or many agents. A direct run by a principal who holds the right is its own decision.
  * The same Idempotency-Key (or the same `commandId`) with the same act is the same batch.
  * @throws forbidden, agent_not_found, agent_revoked, validation_failed, conflict (default shells differ),
- *   command_conflict, idempotency_conflict
+ *   command_conflict, idempotency_conflict; agent_not_connected where the wish is for connected ones
  */
 export async function runCommands(
   deps: DomainDeps,
   actor: Actor,
   body: Run,
   idempotencyKey: string | null,
+  wish?: TargetWish,
 ): Promise<InsertedBatch> {
   assertCan(actor.principal, 'execute', 'command');
   assertOneAgentForId(body);
   // A key or an id of the client's may stand for a batch that is there already.
   if (idempotencyKey === null && body.commandId === undefined) {
-    const batch = await runUsual(deps, actor, body);
+    const fitted = wish && (await fitTargets(deps.db, body.agentIds, wish)).withShell(body.act);
+    const batch = await runUsual(deps, actor, fitted === undefined ? body : { ...body, act: fitted });
     if (batch !== undefined) return batch;
   }
   try {
-    return await runOnce(deps, actor, body, idempotencyKey);
+    return await runOnce(deps, actor, body, idempotencyKey, wish);
   } catch (error) {
     // Two requests brought the same id at once and the other one won: now there is a row to compare with.
     if (body.commandId === undefined || !isProblem(error, 'command_conflict')) throw error;
-    return runOnce(deps, actor, body, idempotencyKey);
+    return runOnce(deps, actor, body, idempotencyKey, wish);
   }
 }
 
@@ -48,6 +51,7 @@ async function runOnce(
   actor: Actor,
   body: Run,
   idempotencyKey: string | null,
+  wish: TargetWish = {},
 ): Promise<InsertedBatch> {
   return transact(deps, async (unit) => {
     const existing = body.commandId === undefined ? undefined : await findCommand(unit.trx, body.commandId);
@@ -63,8 +67,8 @@ async function runOnce(
       });
       if (!claim.claimed) return { batchId: claim.resourceId, created: false };
     }
-    const agents = await getBatchAgents(unit.trx, body.agentIds);
-    const act = buildAct(body.act, deps.limits, { shell: () => resolveShell(agents) });
+    const { agents, withShell } = await fitTargets(unit.trx, body.agentIds, wish);
+    const act = buildAct(withShell(body.act), deps.limits, { shell: () => resolveShell(agents) });
     return insertBatch(unit, deps, actor, {
       batchId,
       act,

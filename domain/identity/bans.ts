@@ -2,7 +2,7 @@
 import { problem } from '../../contracts/errors.ts';
 import type { Page } from '../../contracts/shared.ts';
 import { type BanRow, deleteBan, listBans } from '../../db/bans.ts';
-import { findLock, forgetAddressFailures, forgetSubject, lockSubject } from '../../db/login-attempts.ts';
+import { forgetAddressFailures, forgetSubject, lockSubject } from '../../db/login-attempts.ts';
 import { findUser } from '../../db/users.ts';
 import { pageOfRows, positionOf } from '../cursor.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
@@ -65,7 +65,3 @@ export async function unlockUser(deps: DomainDeps, actor: Actor, userId: string)
     });
   });
 }
-
-/** Until when nobody can log in to this account; null when it is not locked. */
-export const findLockOf = (deps: Pick<DomainDeps, 'db'>, userId: string): Promise<Date | null> =>
-  findLock(deps.db, subjectOfUser(userId));

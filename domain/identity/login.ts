@@ -17,8 +17,6 @@ import { openSession, type RequestOrigin, type SessionWish } from './open-sessio
 import { useSecondFactor } from './second-factor.ts';
 import type { IssuedTokens } from './tokens.ts';
 
-export type { RequestOrigin } from './open-session.ts';
-
 export interface LoginAttempt extends SessionWish {
   /** User name or e-mail address, printable. */
   login: string;

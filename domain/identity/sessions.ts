@@ -7,7 +7,7 @@ import {
   revokeSession,
   revokeSessionsOfUser,
 } from '../../db/sessions.ts';
-import { findUser, lockUser, type UserRow } from '../../db/users.ts';
+import { lockUser } from '../../db/users.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
 import { assertCan } from '../policy.ts';
 import { transact, type Unit } from '../transact.ts';
@@ -136,16 +136,4 @@ export async function endUserSessions(deps: DomainDeps, actor: Actor, userId: st
     if (!(await lockUser(unit.trx, userId))) throw problem('user_not_found', { userId });
     return endSessionsOfUser(unit, actor, userId, 'revoked_by_admin');
   });
-}
-
-/**
- * The user who asks.
- * @throws forbidden, user_not_found (a principal that is no user)
- */
-export async function getOwnUser(deps: DomainDeps, actor: Actor): Promise<UserRow> {
-  const { principal } = actor;
-  assertCan(principal, 'read', 'session', principal.id);
-  const user = principal.kind === 'user' ? await findUser(deps.db, principal.id) : undefined;
-  if (!user) throw problem('user_not_found', { userId: principal.id });
-  return user;
 }

@@ -1,4 +1,4 @@
-/** Accounts, as administrators handle them; and one's own name and picture. */
+/** Accounts, as administrators handle them. */
 import { v7 as newId } from 'uuid';
 import { problem } from '../../contracts/errors.ts';
 import type { Page } from '../../contracts/shared.ts';
@@ -13,7 +13,6 @@ import {
   lockAccounts,
   lockUser,
   type UserFilter,
-  type UserPatch,
   type UserRole,
   type UserRow,
   updateUser as updateUserRow,
@@ -29,9 +28,7 @@ import { canonicalName } from './canonical-name.ts';
 import type { IdentityDeps } from './deps.ts';
 import { assertPasswordAllowed } from './password-policy.ts';
 import { endSessionsOfUser } from './sessions.ts';
-
-export { changePassword, resetPassword } from './change-password.ts';
-export { registerUser } from './register.ts';
+import { patchOf } from './user-patch.ts';
 
 export interface NewAccount {
   username: string;
@@ -141,10 +138,10 @@ export async function updateUser(
   assertCan(actor.principal, 'update', 'user', id);
   const { displayName, avatarUrl, isActive } = change;
   const names = change.email === undefined ? {} : readEmail(change.email);
-  const wish = definedMembers({ displayName, avatarUrl, isActive, ...names });
+  const wish = { displayName, avatarUrl, isActive, ...names };
   return transact(deps, async (unit) => {
     const user = await lockAccount(unit, id);
-    const patch = differences(user, wish);
+    const patch = patchOf(user, wish);
     if (Object.keys(patch).length === 0) return user;
     await assertNamesFree(unit, names, id);
     if (patch.isActive === false) {
@@ -163,30 +160,6 @@ export async function updateUser(
       },
     });
     return getRow(await updateUserRow(unit.trx, id, patch), id);
-  });
-}
-
-/** One's own name and picture. @throws forbidden, user_not_found (a principal that is no user) */
-export async function updateOwnProfile(
-  deps: DomainDeps,
-  actor: Actor,
-  change: Pick<UserChange, 'displayName' | 'avatarUrl'>,
-): Promise<UserRow> {
-  const { principal } = actor;
-  assertCan(principal, 'update', 'profile', principal.id);
-  if (principal.kind !== 'user') throw problem('user_not_found', { userId: principal.id });
-  const { displayName, avatarUrl } = change;
-  return transact(deps, async (unit) => {
-    const user = getRow(await lockUser(unit.trx, principal.id), principal.id);
-    const patch = differences(user, definedMembers({ displayName, avatarUrl }));
-    if (Object.keys(patch).length === 0) return user;
-    unit.audit(actor, {
-      action: 'user.update',
-      targetKind: 'user',
-      targetId: user.id,
-      details: { changed: Object.keys(patch) },
-    });
-    return getRow(await updateUserRow(unit.trx, user.id, patch), user.id);
   });
 }
 
@@ -246,15 +219,4 @@ async function assertNotLastAdmin(unit: Unit, user: UserRow): Promise<void> {
 function getRow(user: UserRow | undefined, userId: string): UserRow {
   if (!user) throw problem('user_not_found', { userId });
   return user;
-}
-
-function definedMembers(members: { [Name in keyof UserPatch]: UserPatch[Name] | undefined }): UserPatch {
-  return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined)) as UserPatch;
-}
-
-/** The members that would change something. */
-function differences(user: UserRow, wish: UserPatch): UserPatch {
-  const isNew = ([name, value]: [string, unknown]): boolean =>
-    name === 'canonicalEmail' ? wish.email !== user.email : user[name as keyof UserRow] !== value;
-  return Object.fromEntries(Object.entries(wish).filter(isNew)) as UserPatch;
 }

@@ -81,7 +81,7 @@ export type Stopped = { kind: 'ended'; task: TaskRow } | { kind: 'draining'; tas
 /**
  * Stop a locked, open task: the open proposal is closed, queued commands end, running ones are asked to stop.
  * With nothing left out the task ends now; otherwise its workflow ends it when the batch is in.
- * @param why a code of `explainEnd`, or what the person wrote who wants it ended
+ * @param why as `explainEnd` takes it
  */
 export async function stopTask(
   unit: Unit,

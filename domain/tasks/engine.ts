@@ -6,14 +6,11 @@ import { v7 as uuidv7 } from 'uuid';
 import type { ShellName } from '../../contracts/act.ts';
 import { shellNames } from '../../contracts/act.ts';
 import type { ActRequest } from '../../contracts/commands.ts';
-import type { Principal } from '../../contracts/principal.ts';
 import type { TaskEnd } from '../../contracts/tasks.ts';
 import type { BatchStatus, ProposeOutcome, StepRef } from '../../contracts/workflow-io.ts';
 import { findBatch } from '../../db/batches.ts';
-import { listTaskCommands } from '../../db/commands.ts';
 import { findStep, type StepRow } from '../../db/steps.ts';
 import { claimTaskForStep, lockTask, pickAgent, type TaskRow, updateTask } from '../../db/tasks.ts';
-import { findUser } from '../../db/users.ts';
 import {
   LlmError,
   type LlmPort,
@@ -24,15 +21,14 @@ import {
 } from '../../llm/port.ts';
 import { buildAct } from '../commands/act-request.ts';
 import { type BatchAgent, getBatchAgents, resolveShell } from '../commands/agents.ts';
-import { type Actor, type DomainDeps, engineActor } from '../deps.ts';
-import { systemPrincipal } from '../identity/identify.ts';
-import { can } from '../policy.ts';
+import { type DomainDeps, engineActor } from '../deps.ts';
 import { transact, type Unit } from '../transact.ts';
 import { sendStep } from './decide.ts';
 import { endOf, endTaskRow, ensureBell, stopTask } from './end.ts';
 import { writeProposal } from './execute.ts';
 import { readHistory } from './history.ts';
 import { fitAnswer, plainProse } from './model-answer.ts';
+import { findStandingApproval } from './standing-approval.ts';
 
 /** How long a task without a fitting agent waits before it looks again, milliseconds. */
 const NO_AGENT_RETRY_MS = 10_000;
@@ -231,11 +227,8 @@ async function propose(
     timeoutMs: task.commandTimeoutMs,
     expiryMs: task.expiryMs,
   });
-  const mayRun =
-    task.mode === 'auto' && (await isPreApproved(unit, deps, task, ref, answer.command, act.mode));
-  const approval = mayRun
-    ? { by: actorOfCreator(task), reason: 'pre-approved on the task', batchId: uuidv7() }
-    : undefined;
+  const standing = await findStandingApproval(unit, deps, task, ref, act);
+  const approval = standing && { ...standing, batchId: uuidv7() };
   const step = await writeProposal(
     unit,
     task,
@@ -259,54 +252,6 @@ async function propose(
   await updateTask(unit.trx, task.id, { state: 'awaiting_decision', stepNo: step.stepNo });
   return { kind: 'awaiting', step: step.stepNo, expiresAtMs: step.expiresAt.getTime() };
 }
-
-/**
- * `auto` runs undecided only a command that a principal with the right wrote literally on the task, while that principal
- * still holds the right, and never right after an outcome nobody knows: whether to repeat that is a person's decision.
- */
-async function isPreApproved(
-  unit: Unit,
-  deps: EngineDeps,
-  task: TaskRow,
-  ref: StepRef,
-  command: string,
-  mode: string,
-): Promise<boolean> {
-  if (mode !== 'shell' || !task.preApproved.includes(command)) return false;
-  if (!(await mayCreatorDecide(unit, deps, task))) return false;
-  if (ref.step === 1) return true;
-  const commands = await listTaskCommands(unit.trx, task.id, task.runNo);
-  return !commands.some((earlier) => earlier.stepNo === ref.step - 1 && earlier.state === 'unknown');
-}
-
-/** With the rights of now: who was disabled or demoted meanwhile runs nothing more. */
-async function mayCreatorDecide(unit: Unit, deps: EngineDeps, task: TaskRow): Promise<boolean> {
-  if (task.creatorKind !== 'user') {
-    return can(systemPrincipal({ agentTokenAdmin: deps.agentTokenAdmin ?? false }), 'decide', 'task');
-  }
-  const creator = await findUser(unit.trx, task.creatorId);
-  if (creator === undefined || !creator.isActive) return false;
-  const principal: Principal = {
-    kind: 'user',
-    id: creator.id,
-    name: creator.username,
-    roles: [creator.role],
-    sessionId: null,
-  };
-  return can(principal, 'decide', 'task', task.creatorId);
-}
-
-const actorOfCreator = (task: TaskRow): Actor => ({
-  principal: {
-    kind: task.creatorKind === 'user' ? 'user' : 'system',
-    id: task.creatorId,
-    name: task.creatorName,
-    roles: [],
-    sessionId: null,
-  },
-  address: null,
-  requestId: null,
-});
 
 /** The shell the model named when the agent has it; otherwise the agent's default one. */
 function shellOf(answer: ProposedCommand, agent: BatchAgent): { shell?: ShellName } {

@@ -8,6 +8,7 @@ import { assertCan } from '../policy.ts';
 import { transact, type Unit } from '../transact.ts';
 import { startWorkflow } from './create.ts';
 import { stopTask, tellWorkflow } from './end.ts';
+import { reportedFailure } from './end-reasons.ts';
 import { assertExpected, type Expected, lockTaskRow } from './load.ts';
 import { toTaskView } from './view.ts';
 
@@ -114,14 +115,14 @@ async function reportEnd(
   end: TaskEnd,
   { reason, force = false }: StatusReport,
 ): Promise<TaskRow> {
-  const why = reason ?? `${end} by ${actor.principal.name}`;
+  const words = reason ?? `${end} by ${actor.principal.name}`;
   unit.audit(actor, {
-    action: end === 'canceled' ? 'task.cancel' : 'task.report',
+    action: 'task.report',
     targetKind: 'task',
     targetId: task.publicId,
-    details: { ...(end === 'canceled' ? {} : { end }), reason: reason ?? null },
+    details: { end, reason: reason ?? null, force },
   });
-  const stopped = await stopTask(unit, actor, task, end, why);
+  const stopped = await stopTask(unit, actor, task, end, end === 'failed' ? reportedFailure(words) : words);
   // Nothing of it is committed then.
   if (stopped.kind === 'draining' && !force) {
     throw problem('command_running', { commandId: `of step ${task.stepNo}`, state: 'running' });

@@ -3,7 +3,7 @@ import type { StepView, TaskView } from '../../contracts/tasks.ts';
 import type { CommandWithAct } from '../../db/commands.ts';
 import type { StepRow } from '../../db/steps.ts';
 import type { BriefTaskRow } from '../../db/task-kinds.ts';
-import type { TaskRow } from '../../db/tasks.ts';
+import type { ListedTaskRow, TaskRow } from '../../db/tasks.ts';
 import { toCommandView } from '../commands/view.ts';
 
 const time = (date: Date | null): string | null => date?.toISOString() ?? null;
@@ -28,7 +28,7 @@ export const toTaskBrief = (row: BriefTaskRow): TaskBrief => ({
 });
 
 /** A task as the house API shows it. */
-export const toTaskView = (row: TaskRow): TaskView => ({
+export const toTaskView = (row: ListedTaskRow): TaskView => ({
   id: row.publicId,
   kind: row.kind,
   title: row.title,

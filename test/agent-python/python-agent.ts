@@ -13,6 +13,9 @@ export const python = process.env.TEST_PYTHON ?? 'python3';
 export const agentFile = pathTo('../../agent-python/steelthread_agent.py');
 const configuredAgent = pathTo('./configured_agent.py');
 
+/** An agent that has not ended this long after its drain deadline hangs, milliseconds. */
+const HANG_MS = 20_000;
+
 /** Leave no compiled files in the source tree. */
 export const pythonEnvironment = { PYTHONDONTWRITEBYTECODE: '1' };
 
@@ -66,7 +69,9 @@ export function startPythonAgent(
     done,
     close: async ({ drainMs } = {}) => {
       child.stdin.write(`close ${drainMs ?? 20_000}\n`);
+      const giveUp = setTimeout(() => child.kill('SIGKILL'), HANG_MS + (drainMs ?? 20_000));
       await done.catch(() => {});
+      clearTimeout(giveUp);
     },
     hurry: () => void child.kill('SIGINT'),
   };

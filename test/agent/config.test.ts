@@ -56,6 +56,33 @@ describe('agent configuration', () => {
     });
   });
 
+  test('a file of settings stands behind flags and environment; a bad one is told', () => {
+    const file = join(home, 'config.json');
+    const settings = {
+      STEELTHREAD_URL: 'https://file',
+      STEELTHREAD_ENROL_TOKEN: 'one-time',
+      STEELTHREAD_AGENT_HOME: home,
+      STEELTHREAD_AGENT_NAME: '$(id) "x"',
+    };
+    writeFileSync(file, `\uFEFF${JSON.stringify(settings)}`);
+    const result = parseAgentConfig(['--config', file], { STEELTHREAD_AGENT_MAX_PARALLEL: '3' });
+    expect(result).toMatchObject({
+      ok: true,
+      config: { url: 'https://file', name: '$(id) "x"', maxParallel: 3, home },
+    });
+    const env = { STEELTHREAD_AGENT_CONFIG: file, STEELTHREAD_URL: 'https://env' };
+    expect(parseAgentConfig(['--name', 'flag'], env)).toMatchObject({
+      config: { url: 'https://env', name: 'flag' },
+    });
+    for (const text of ['{', '[]', '{"STEELTHREAD_URL":1}']) {
+      writeFileSync(file, text);
+      expect(parseAgentConfig([], env)).toMatchObject({
+        ok: false,
+        problems: expect.arrayContaining([expect.stringContaining('STEELTHREAD_AGENT_CONFIG')]),
+      });
+    }
+  });
+
   test('host metrics have the shape of the contract', async () => {
     const metrics = metricsSchema.parse(await createMetricsReader()());
     expect(metrics.memoryTotalBytes).toBeGreaterThan(0);

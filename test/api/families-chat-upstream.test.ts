@@ -3,9 +3,10 @@
  * of it. The provider is the stub, whose streams are synthetic, written from the public protocol.
  */
 import { afterAll, afterEach, beforeAll, expect, it, vi } from 'vitest';
-import { createBudget, noLimits } from '../../domain/budget.ts';
+import { createBudget } from '../../domain/budget.ts';
 import { createMeteredChat } from '../../domain/metered-chat.ts';
 import { createAnthropicChat } from '../../llm/anthropic-chat.ts';
+import { noLimits } from '../support/budget.ts';
 import { type ChatClient, createGate, openChat } from '../support/chat.ts';
 import { type FamilyAuth, startFamilyAuth } from '../support/family-auth.ts';
 import { type LlmStub, startLlmStub } from '../support/llm-stub.ts';

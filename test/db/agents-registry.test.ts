@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { OFFLINE_AFTER_MS } from '../../contracts/agents.ts';
 import { findAgentsToDisconnect } from '../../db/agents.ts';
 import { createEnrolment, enrolAgent, listEnrolments, revokeEnrolment } from '../../domain/agents/enrol.ts';
-import { getAgent, listAgentPage, revokeAgent, tagAgent } from '../../domain/agents/registry.ts';
+import { changeAgent, getAgent, listAgentPage, revokeAgent } from '../../domain/agents/registry.ts';
 import { rotateAgentToken } from '../../domain/agents/tokens.ts';
 import { decodeCursor, encodeCursor } from '../../domain/cursor.ts';
 import { bodySha256 } from '../../domain/idempotency.ts';
@@ -142,9 +142,13 @@ describe('the registry', () => {
     const status = async () => (await getAgent(stack.deps, operator, agentId)).status;
     const seen = (seconds: number) =>
       stack
-        .db('agents')
-        .where({ id: agentId })
-        .update({ last_seen_at: stack.db.raw("now() - ? * interval '1 second'", [seconds]) });
+        .db('agent_presence')
+        .insert({
+          agent_id: agentId,
+          last_seen_at: stack.db.raw("now() - ? * interval '1 second'", [seconds]),
+        })
+        .onConflict('agent_id')
+        .merge();
     await seen(1);
     expect(await status()).toBe('offline');
     await stack.db('agent_connections').insert({
@@ -155,7 +159,7 @@ describe('the registry', () => {
     });
     expect(await status()).toBe('online');
     expect((await getAgent(stack.deps, operator, agentId)).connectedAt).toBeInstanceOf(Date);
-    await stack.db('agents').where({ id: agentId }).update({ draining: true });
+    await stack.db('agent_presence').where({ agent_id: agentId }).update({ draining: true });
     expect(await status()).toBe('draining');
     const online = await listAgentPage(stack.deps, operator, { limit: 50, status: 'online' });
     expect(online.items.map((agent) => agent.id)).toEqual([agentId]);
@@ -194,14 +198,17 @@ describe('the registry', () => {
 
   it('replaces tags', async () => {
     const { agentId } = await enrolNew(undefined, ['old']);
-    expect((await tagAgent(stack.deps, operator, agentId, ['b', 'a', 'b'])).tags).toEqual(['b', 'a']);
-    expect((await tagAgent(stack.deps, operator, agentId, [])).tags).toEqual([]);
+    expect((await changeAgent(stack.deps, operator, agentId, { tags: ['b', 'a', 'b'] })).tags).toEqual([
+      'b',
+      'a',
+    ]);
+    expect((await changeAgent(stack.deps, operator, agentId, { tags: [] })).tags).toEqual([]);
     expect(typesOf(agentId)).toEqual(['agent.enrolled', 'agent.updated', 'agent.updated']);
-    await expect(tagAgent(stack.deps, operator, 'nobody', [])).rejects.toMatchObject({
+    await expect(changeAgent(stack.deps, operator, 'nobody', { tags: [] })).rejects.toMatchObject({
       code: 'agent_not_found',
     });
     await revokeAgent(stack.deps, operator, agentId);
-    await expect(tagAgent(stack.deps, operator, agentId, [])).rejects.toMatchObject({
+    await expect(changeAgent(stack.deps, operator, agentId, { tags: [] })).rejects.toMatchObject({
       code: 'agent_revoked',
     });
   });
@@ -284,7 +291,7 @@ describe('the registry', () => {
     for (const attempt of [
       getAgent(stack.deps, stranger, agentId),
       listAgentPage(stack.deps, stranger, { limit: 1 }),
-      tagAgent(stack.deps, viewer, agentId, []),
+      changeAgent(stack.deps, viewer, agentId, { tags: [] }),
       revokeAgent(stack.deps, viewer, agentId),
       revokeAgent(stack.deps, actorOf('system'), agentId),
       rotateAgentToken(stack.deps, viewer, agentId),

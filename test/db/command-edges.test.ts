@@ -7,12 +7,16 @@ import {
   type CommandState,
   commandEdges,
   commandStates,
+  type EdgeWriter,
   finalCommandStates,
-  sourcesOf,
 } from '../../contracts/command-states.ts';
 import { insertBatchRows } from '../../db/command-inserts.ts';
 import { createDatabase, type Db, isSqlState, sqlStates } from '../../db/database.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+
+/** The states from which `by` may go to `to`. */
+const sourcesOf = (to: CommandState, by: EdgeWriter): CommandState[] =>
+  commandEdges.filter((edge) => edge.to === to && edge.by === by).map((edge) => edge.from);
 
 const act: Act = {
   mode: 'argv',

@@ -4,9 +4,10 @@ import { type EventSink, feedEvents } from '../../api/events/feed.ts';
 import { createHub, type Hub } from '../../api/events/hub.ts';
 import type { Principal } from '../../contracts/principal.ts';
 import { createDatabase, type Db } from '../../db/database.ts';
-import { type EventRow, insertEvents } from '../../db/events.ts';
+import type { EventRow } from '../../db/events.ts';
 import { openPosition } from '../../domain/events/read.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { insertEvents } from '../support/rows.ts';
 
 const WRITERS = 8;
 const TRANSACTIONS_PER_WRITER = 40;

@@ -4,8 +4,9 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } 
 import { createHub, type Hub, type HubEvent } from '../../api/events/hub.ts';
 import { waitFor } from '../../api/events/wait.ts';
 import { createDatabase, type Db, type Trx } from '../../db/database.ts';
-import { type EventRow, insertEvents, readEventHorizon, readEvents } from '../../db/events.ts';
+import { type EventRow, readEventHorizon, readEvents } from '../../db/events.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { insertEvents } from '../support/rows.ts';
 
 let database: TestDatabase;
 let db: Db;

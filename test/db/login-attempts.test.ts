@@ -7,8 +7,9 @@ import {
   lockRules,
   MAX_REFUSAL_ROWS,
   subjectOf,
+  subjectOfUser,
 } from '../../domain/identity/attempts.ts';
-import { findLockOf, liftBan, listBanPage, unlockUser } from '../../domain/identity/bans.ts';
+import { liftBan, listBanPage, unlockUser } from '../../domain/identity/bans.ts';
 import { login } from '../../domain/identity/login.ts';
 import { refresh } from '../../domain/identity/refresh.ts';
 import { registerUser } from '../../domain/identity/register.ts';
@@ -83,8 +84,12 @@ const sumOf = async (subject: string): Promise<number> => {
 
 /** Minutes until the lock of an account ends. */
 async function lockMinutes(userId: string): Promise<number> {
-  const until = await findLockOf(stack.deps, userId);
-  return until === null ? 0 : Math.round((until.getTime() - Date.now()) / 60_000);
+  const row = await stack
+    .db('login_subjects')
+    .where({ subject: subjectOfUser(userId) })
+    .first('locked_until');
+  const until: Date | null = row?.locked_until ?? null;
+  return Math.max(0, until === null ? 0 : Math.round((until.getTime() - Date.now()) / 60_000));
 }
 
 const actor = actorOf('admin');

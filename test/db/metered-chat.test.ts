@@ -1,12 +1,13 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { createChat } from '../../chat-model.ts';
+import { createChat } from '../../core/chat-model.ts';
+import type { ModelSettings } from '../../core/running-config.ts';
 import { createDatabase, type Db, query } from '../../db/database.ts';
-import { type BudgetLimits, createBudget, noLimits } from '../../domain/budget.ts';
+import { type BudgetLimits, createBudget } from '../../domain/budget.ts';
 import { type Chat, createMeteredChat } from '../../domain/metered-chat.ts';
 import { createAnthropicChat } from '../../llm/anthropic-chat.ts';
 import type { ChatPart } from '../../llm/chat-port.ts';
 import { createMockChat } from '../../llm/mock-chat.ts';
-import type { ModelSettings } from '../../running-config.ts';
+import { noLimits } from '../support/budget.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { type LlmStub, startLlmStub } from '../support/llm-stub.ts';
 

@@ -3,13 +3,13 @@ import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseConfig } from '../../config.ts';
 import { SECRET_MASK } from '../../contracts/settings.ts';
+import { createRunningConfig } from '../../core/running-config.ts';
 import type { Log } from '../../domain/deps.ts';
 import { resealSecrets } from '../../domain/reseal-secrets.ts';
 import { createSecretBox } from '../../domain/secret-box.ts';
 import { createSettingsReader } from '../../domain/settings/reader.ts';
 import { changeSettings, getSetting, listSettings } from '../../domain/settings/store.ts';
 import { createLogger } from '../../log.ts';
-import { createRunningConfig } from '../../running-config.ts';
 import {
   actorOf,
   type IdentityStack,

@@ -244,14 +244,14 @@ describe('odd values', () => {
     plain.send({ type: 'presence', journalSeq: 5, running: 7, metrics: null });
     await system.until(
       () =>
-        ledger.sql<{ running_count: number }>('select running_count from agents where id = :id', {
+        ledger.sql<{ running_count: number }>('select running_count from agent_presence where agent_id = :id', {
           id: plain.agentId,
         }),
       ([row]) => row?.running_count === 7,
       'the presence report',
     );
     const [stored] = await ledger.sql<{ metrics: { disks: unknown[] } }>(
-      'select metrics from agents where id = :id',
+      'select metrics from agent_facts where agent_id = :id',
       { id: odd.agentId },
     );
     expect(stored?.metrics.disks).toEqual([{ mount: '/a\uFFFDb\uFFFD', totalBytes: 2, usedBytes: 1 }]);

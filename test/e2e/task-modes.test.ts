@@ -104,6 +104,24 @@ describe('auto', () => {
     });
   });
 
+  it('runs instances of saved commands that are marked so, byte for byte, and names them', async () => {
+    await system.call('POST', '/v1/saved-commands', {
+      name: 'greet',
+      scripts: { sh: 'echo "$times"' },
+      parameters: [{ name: 'times', type: 'integer' }],
+      autoApprove: true,
+    });
+    const instance = `times='3'\necho "$times"`;
+    const other = instance.replace('3', 'many');
+    const task = await create({ goal: `run \`${instance}\` then \`${other}\``, mode: 'auto' });
+    await desk.untilProposed(task.id, 2);
+    const [first, second] = await desk.steps(task.id);
+    expect(first).toMatchObject({ decision: 'approve', decidedBy: { name: 'admin' }, text: instance });
+    expect(first?.decisionReason).toMatch(/^saved command greet \(.+, revision 1\)$/);
+    expect(second).toMatchObject({ decision: null, text: other });
+    await desk.cancel(task.id);
+  });
+
   it('waits for a decision on anything else', async () => {
     const task = await create({ goal: 'run `true ` then `id`', mode: 'auto', preApproved: ['true'] });
     await desk.untilProposed(task.id, 2);

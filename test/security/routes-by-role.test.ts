@@ -53,9 +53,13 @@ function isLetIn(contract: RouteContract, role: Role): boolean {
   return isExpected && can(principal, contract.verb, contract.resource);
 }
 
+/** Nobody's, but for agents, who may speak of themselves alone. */
+const idFor = (name: string, token: string | null): string =>
+  name === 'agentId' && token !== null && token === tokens.get('agent') ? 'the-agent' : NOBODYS_ID;
+
 async function statusOf(contract: RouteContract, token: string | null): Promise<number> {
   const path = pathParameters(contract.path).reduce<string>(
-    (text, name) => text.replace(`{${name}}`, name === 'stream' ? 'stdout' : NOBODYS_ID),
+    (text, name) => text.replace(`{${name}}`, name === 'stream' ? 'stdout' : idFor(name, token)),
     contract.path,
   );
   const abort = new AbortController();

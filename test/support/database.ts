@@ -5,7 +5,7 @@ import { inject } from 'vitest';
 import { TEMPLATE_DATABASE } from './template-database.ts';
 
 /** Key of the advisory lock under which databases are cloned one at a time: clones would only slow each other down. */
-const CLONE_LOCK_KEY = 7_305_100;
+const CLONE_LOCK_KEY = 7_305_998;
 
 export interface TestDatabase {
   name: string;

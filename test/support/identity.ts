@@ -1,6 +1,7 @@
 /** Deps of the identity functions on a database of their own, with what they announced. */
 import { parseConfig } from '../../config.ts';
 import type { Principal, Role } from '../../contracts/principal.ts';
+import { createRunningConfig, type RunningConfig } from '../../core/running-config.ts';
 import { createDatabase, type Db } from '../../db/database.ts';
 import type { EventRow } from '../../db/events.ts';
 import type { Actor } from '../../domain/deps.ts';
@@ -8,7 +9,6 @@ import { ensureAdmin } from '../../domain/identity/admin.ts';
 import type { IdentityDeps, IdentitySettings } from '../../domain/identity/deps.ts';
 import { createPasswordHasher } from '../../domain/identity/passwords.ts';
 import { createSecretBox } from '../../domain/secret-box.ts';
-import { createRunningConfig, type RunningConfig } from '../../running-config.ts';
 import { createTestDatabase } from './database.ts';
 
 /** The lowest cost bcrypt knows: some milliseconds instead of a quarter of a second. */

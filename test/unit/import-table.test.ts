@@ -94,6 +94,7 @@ const rows: Row[] = [
       "'knex'",
       "'pg'",
       "'@temporalio/client'",
+      "'../core/core.ts'",
       "'../db/tasks.ts'",
       "'../activities/index.ts'",
       "'../worker/main.ts'",
@@ -107,12 +108,28 @@ const rows: Row[] = [
   {
     file: 'api/bridge/zz.ts',
     may: ["'../../db/commands.ts'", "'../../domain/policy.ts'", "'../context.ts'"],
-    never: ["'knex'", "'../../worker/main.ts'", "'../../workflows/task.ts'", "'../../activities/index.ts'"],
+    never: [
+      "'knex'",
+      "'../../core/core.ts'",
+      "'../../worker/main.ts'",
+      "'../../workflows/task.ts'",
+      "'../../activities/index.ts'",
+    ],
   },
   {
     file: 'api/routes/v1/zz.ts',
     may: ["'../../../contracts/tasks.ts'", "'../../../domain/policy.ts'", "'../../mount.ts'"],
     never: ["'../../../db/tasks.ts'", "'knex'", "'../../../temporal/connection.ts'", "'../../../config.ts'"],
+  },
+  {
+    file: 'api/server.ts',
+    may: ["'../core/core.ts'", "'../db/tasks.ts'", "'../domain/policy.ts'"],
+    never: ["'../worker/main.ts'", "'../activities/index.ts'", "'knex'"],
+  },
+  {
+    file: 'core/zz.ts',
+    may: ["'../config.ts'", "'../db/database.ts'", "'../domain/deps.ts'", "'../llm/live.ts'", "'./core.ts'"],
+    never: ["'koa'", "'@temporalio/client'", "'../activities/index.ts'", ...everyProgram],
   },
   {
     file: 'agent/zz.ts',
@@ -135,6 +152,7 @@ const rows: Row[] = [
     file: 'worker/zz.ts',
     may: [
       "'../activities/index.ts'",
+      "'../core/core.ts'",
       "'../domain/policy.ts'",
       "'../db/tasks.ts'",
       "'../config.ts'",

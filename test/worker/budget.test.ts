@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createDatabase, type Db, query } from '../../db/database.ts';
-import { createBudget, noLimits } from '../../domain/budget.ts';
+import { createBudget } from '../../domain/budget.ts';
+import { noLimits } from '../support/budget.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
 let database: TestDatabase;

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createLockSession, type LockSession } from '../../db/advisory-lock.ts';
 import { createDatabase, type Db } from '../../db/database.ts';
-import { defineDuty, dutyLockKeys, type RunningDuty, startDuty } from '../../worker/duties/duty.ts';
+import { lockKeys } from '../../db/lock-keys.ts';
+import { defineDuty, type RunningDuty, startDuty } from '../../worker/duties/duty.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { until } from '../workflows/scripted-worker.ts';
 
@@ -56,8 +57,9 @@ function startInstance(name: string, { everyMs = 20, fails = false } = {}): Inst
   });
 }
 
-it('no two duties have the same lock', () => {
-  const keys = Object.values(dutyLockKeys);
+it('no two locks of the system have the same key', () => {
+  const { duties, ...others } = lockKeys;
+  const keys = [...Object.values(others), ...Object.values(duties)];
   expect(new Set(keys).size).toBe(keys.length);
 });
 

@@ -1,6 +1,7 @@
+import { lockKeys } from '../../db/lock-keys.ts';
 import { expireQueued, markOverdueUnknown } from '../../domain/commands/overdue.ts';
 import type { DomainDeps } from '../../domain/deps.ts';
-import { defineDuty, dutyLockKeys } from './duty.ts';
+import { defineDuty } from './duty.ts';
 
 /** Most commands of one transaction: its locks are held until it commits. */
 const BATCH = 500;
@@ -8,7 +9,7 @@ const BATCH = 500;
 /** One outcome for every command in bounded time: end what was not started, call unknown what was not reported. */
 export const commandExpiry = defineDuty<DomainDeps>({
   name: 'command_expiry',
-  lockKey: dutyLockKeys.commandExpiry,
+  lockKey: lockKeys.duties.commandExpiry,
   everyMs: 1_000,
   async run(deps, signal) {
     let total = 0;

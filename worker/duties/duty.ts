@@ -13,28 +13,13 @@ const STANDBY_MS = 2_000;
 
 export interface Duty<Deps> {
   name: string;
-  /** Key of its advisory lock; unique in the system (see dutyLockKeys). */
+  /** Key of its advisory lock; one of `lockKeys.duties`. */
   lockKey: number;
   /** Pause after a run, milliseconds. */
   everyMs: number;
   /** One round. @returns how many things it did; `signal` aborts at shutdown */
   run(deps: Deps, signal: AbortSignal): Promise<number>;
 }
-
-/** Keys of the duties' advisory locks, in one place so that no two are equal. */
-export const dutyLockKeys = {
-  outboxDrainer: 7_305_010,
-  commandExpiry: 7_305_011,
-  reconciler: 7_305_012,
-  sealer: 7_305_013,
-  presenceSweep: 7_305_014,
-  eventRetention: 7_305_015,
-  idempotencyRetention: 7_305_016,
-  lagReport: 7_305_017,
-  sessionRetention: 7_305_018,
-  taskArchival: 7_305_019,
-  attemptRetention: 7_305_020,
-} as const;
 
 export const defineDuty = <Deps>(duty: Duty<Deps>): Duty<Deps> => duty;
 

@@ -6,12 +6,13 @@
  *  B. While an outbox row waits for the workflow it is not lost, only not started yet.
  *  C. A reset run has the same workflow id and is open, so it counts as running.
  */
+import { lockKeys } from '../../db/lock-keys.ts';
 import { hasOutboxRows } from '../../db/outbox.ts';
 import type { DomainDeps } from '../../domain/deps.ts';
 import { failLostTask, listIdleTasks, setTaskNamespace } from '../../domain/tasks/lost.ts';
 import type { TemporalClient } from '../../temporal/connection.ts';
 import { findWorkflow } from '../../temporal/workflows.ts';
-import { defineDuty, dutyLockKeys } from './duty.ts';
+import { defineDuty } from './duty.ts';
 
 /** A task that moved within this time is not looked at, milliseconds. */
 export const IDLE_BEFORE_RECONCILE_MS = 5 * 60_000;
@@ -27,7 +28,7 @@ export interface ReconcilerDeps {
 
 export const reconciler = defineDuty<ReconcilerDeps>({
   name: 'reconciler',
-  lockKey: dutyLockKeys.reconciler,
+  lockKey: lockKeys.duties.reconciler,
   everyMs: 1_000,
   run: (deps) => reconcileTasks(deps),
 });

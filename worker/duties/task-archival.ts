@@ -1,6 +1,7 @@
+import { lockKeys } from '../../db/lock-keys.ts';
 import type { DomainDeps } from '../../domain/deps.ts';
 import { archiveEndedTasks } from '../../domain/tasks/archive.ts';
-import { defineDuty, dutyLockKeys } from './duty.ts';
+import { defineDuty } from './duty.ts';
 
 /** Ended tasks leave the lists after this long, milliseconds. */
 const ARCHIVE_AFTER_MS = 30 * 24 * 60 * 60 * 1_000;
@@ -10,7 +11,7 @@ const BATCH = 200;
 /** Archive tasks that ended long ago; nothing of them is deleted. */
 export const taskArchival = defineDuty<DomainDeps>({
   name: 'task_archival',
-  lockKey: dutyLockKeys.taskArchival,
+  lockKey: lockKeys.duties.taskArchival,
   everyMs: 600_000,
   async run(deps, signal) {
     let total = 0;

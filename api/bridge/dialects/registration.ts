@@ -35,7 +35,8 @@ const MAX_LIST_ITEMS = 16;
 const MAX_TAG_LENGTH = 64;
 
 /** Where no register frame came: an agent of dialect B may be told of commands without one. */
-export const unregistered: Registration = readRegistration({ type: 'register', data: {} }, 'id');
+export const withoutRegistration = (): Registration =>
+  readRegistration({ type: 'register', data: { agent_id: '' } }, 'id');
 
 /** @param frame a frame of type `register`, in any of the shapes */
 export function readRegistration(frame: Readonly<Record<string, unknown>>, endpoint: Endpoint): Registration {
@@ -68,10 +69,12 @@ function dialectOf(frame: Readonly<Record<string, unknown>>, endpoint: Endpoint)
   return data.id === undefined ? topLevelIdDialect : nestedResultDialect;
 }
 
-const texts = (value: unknown, maxLength: number): string[] =>
-  (Array.isArray(value) ? value : [])
-    .filter((item): item is string => typeof item === 'string' && item !== '' && item.length <= maxLength)
-    .slice(0, MAX_LIST_ITEMS);
+function texts(value: unknown, maxLength: number): string[] {
+  const items: unknown[] = Array.isArray(value) ? value : [];
+  const isFit = (item: unknown): item is string =>
+    typeof item === 'string' && item !== '' && item.length <= maxLength;
+  return items.filter(isFit).slice(0, MAX_LIST_ITEMS);
+}
 
 export const isUsableId = (id: string | undefined): id is string => agentIdSchema.safeParse(id).success;
 

@@ -62,7 +62,8 @@ export function readResult(frame: Fields): LegacyResult | undefined {
 }
 
 /** Only what the object itself has: its prototype says nothing of a command. */
-const ownField = (fields: Fields, name: string): unknown => (Object.hasOwn(fields, name) ? fields[name] : undefined);
+const ownField = (fields: Fields, name: string): unknown =>
+  Object.hasOwn(fields, name) ? fields[name] : undefined;
 
 /** A value that is no object is what was said, not where. */
 const plain = (value: unknown): unknown => (fieldsOf(value) === undefined ? value : undefined);

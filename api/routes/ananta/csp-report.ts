@@ -1,11 +1,12 @@
 import { type CspReport, cspReportRoute } from '../../../contracts/families/ananta/csp-report.ts';
+import { createAdmission } from '../../admission.ts';
 import type { Log } from '../../context.ts';
 import { type MountedRoute, mount } from '../../mount.ts';
 
 /** Characters of a reported text that are logged. */
 const MAX_REPORTED_LENGTH = 200;
 /** Reports that one process logs in a minute, whoever sends them; those above are counted only. */
-export const MAX_LOGGED_REPORTS = 60;
+const MAX_LOGGED_REPORTS = 60;
 const WINDOW_MS = 60_000;
 
 interface Violation {
@@ -16,11 +17,11 @@ interface Violation {
 
 /** `/api/system/csp-report`. */
 export function cspReportRoutes({ log }: { log: Pick<Log, 'warn'> }): MountedRoute[] {
-  const isAdmitted = createWindow();
+  const lines = createAdmission({ most: MAX_LOGGED_REPORTS, windowMs: WINDOW_MS });
   return [
     mount(cspReportRoute, async ({ body, address, requestId }) => {
       for (const { directive, blocked, page } of violationsOf(body)) {
-        const leftOutBefore = isAdmitted();
+        const leftOutBefore = lines.admit('all');
         if (leftOutBefore === null) break;
         log.warn({
           event: 'csp_violation',
@@ -57,25 +58,3 @@ function violationsOf(body: CspReport): Violation[] {
 const withoutQuery = (address: string | undefined): string | undefined => address?.split(/[?#]/, 1)[0];
 
 const bounded = (text: string | undefined): string | null => text?.slice(0, MAX_REPORTED_LENGTH) ?? null;
-
-/** Null where a line is one too many, else how many were left out before it. */
-function createWindow(): () => number | null {
-  let endsAt = 0;
-  let lines = 0;
-  let leftOut = 0;
-  return () => {
-    const now = Date.now();
-    if (now >= endsAt) {
-      endsAt = now + WINDOW_MS;
-      lines = 0;
-    }
-    if (lines >= MAX_LOGGED_REPORTS) {
-      leftOut += 1;
-      return null;
-    }
-    lines += 1;
-    const before = leftOut;
-    leftOut = 0;
-    return before;
-  };
-}

@@ -10,10 +10,11 @@ import {
 } from '../../../contracts/families/dex-alice/auth.ts';
 import type { IdentityDeps } from '../../../domain/identity/deps.ts';
 import { login } from '../../../domain/identity/login.ts';
+import { getOwnUser } from '../../../domain/identity/own-account.ts';
 import { findOwnFamily } from '../../../domain/identity/own-session.ts';
 import { refresh } from '../../../domain/identity/refresh.ts';
 import { registerUser } from '../../../domain/identity/register.ts';
-import { endOtherSessions, getOwnUser, logout } from '../../../domain/identity/sessions.ts';
+import { endOtherSessions, logout } from '../../../domain/identity/sessions.ts';
 import type { IssuedTokens } from '../../../domain/identity/tokens.ts';
 import { type MountedRoute, mount } from '../../mount.ts';
 

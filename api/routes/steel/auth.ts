@@ -9,8 +9,9 @@ import {
 import { steelTime } from '../../../contracts/families/steel/time.ts';
 import type { IdentityDeps } from '../../../domain/identity/deps.ts';
 import { login } from '../../../domain/identity/login.ts';
+import { getOwnUser } from '../../../domain/identity/own-account.ts';
 import { refresh } from '../../../domain/identity/refresh.ts';
-import { getOwnUser, logout } from '../../../domain/identity/sessions.ts';
+import { logout } from '../../../domain/identity/sessions.ts';
 import type { IssuedTokens } from '../../../domain/identity/tokens.ts';
 import { type MountedRoute, mount } from '../../mount.ts';
 

@@ -1,9 +1,13 @@
 import {
+  agentMetricsRoute,
   createEnrolmentRoute,
+  drainAgentRoute,
   enrolAgentRoute,
   getAgentRoute,
   listAgentsRoute,
   listEnrolmentsRoute,
+  refreshAgentRoute,
+  resumeAgentRoute,
   revokeAgentRoute,
   revokeEnrolmentRoute,
   rotateAgentTokenRoute,
@@ -17,12 +21,15 @@ import {
   presentEnrolment,
   revokeEnrolment,
 } from '../../../domain/agents/enrol.ts';
+import { readMetricsHistory } from '../../../domain/agents/metrics.ts';
+import { refreshAgent } from '../../../domain/agents/refresh.ts';
 import {
+  changeAgent,
+  drainAgent,
   getAgent,
   listAgentPage,
   presentAgent,
   revokeAgent,
-  tagAgent,
 } from '../../../domain/agents/registry.ts';
 import { rotateAgentToken } from '../../../domain/agents/tokens.ts';
 import type { DomainDeps } from '../../../domain/deps.ts';
@@ -41,7 +48,7 @@ export function agentRoutes(deps: DomainDeps): MountedRoute[] {
       return { status: 200, body: presentAgent(agent) };
     }),
     mount(updateAgentRoute, async (request) => {
-      const agent = await tagAgent(deps, request, request.params.agentId, request.body.tags);
+      const agent = await changeAgent(deps, request, request.params.agentId, request.body);
       return { status: 200, body: presentAgent(agent) };
     }),
     mount(revokeAgentRoute, async (request) => {
@@ -50,8 +57,32 @@ export function agentRoutes(deps: DomainDeps): MountedRoute[] {
     }),
     mount(rotateAgentTokenRoute, async (request) => {
       const { agentId } = request.params;
-      const agentToken = await rotateAgentToken(deps, request, agentId, requestKeyOf(request, { agentId }));
+      const { overlapMs } = request.query;
+      // A key given without an overlap stands for the same request as before there was one.
+      const asked = overlapMs === 0 ? { agentId } : { agentId, overlapMs };
+      const requestKey = requestKeyOf(request, asked);
+      const agentToken = await rotateAgentToken(deps, request, agentId, requestKey, overlapMs);
       return { status: 200, headers: noStore, body: { agentId, agentToken } };
+    }),
+    mount(agentMetricsRoute, async (request) => {
+      const { resolution } = request.query;
+      return {
+        status: 200,
+        body: await readMetricsHistory(deps, request, request.params.agentId, resolution),
+      };
+    }),
+    mount(refreshAgentRoute, async (request) => {
+      const { agentId } = request.params;
+      const { agent, isFresh } = await refreshAgent(deps, request, agentId, request.signal);
+      return { status: 200, body: { isFresh, agent: presentAgent(agent) } };
+    }),
+    mount(drainAgentRoute, async (request) => {
+      const agent = await drainAgent(deps, request, request.params.agentId, true);
+      return { status: 200, body: presentAgent(agent) };
+    }),
+    mount(resumeAgentRoute, async (request) => {
+      const agent = await drainAgent(deps, request, request.params.agentId, false);
+      return { status: 200, body: presentAgent(agent) };
     }),
     ...enrolmentRoutes(deps),
   ];

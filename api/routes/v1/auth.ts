@@ -1,9 +1,10 @@
 import { loginRoute, logoutRoute, meRoute, noStore, refreshRoute } from '../../../contracts/auth.ts';
 import type { IdentityDeps } from '../../../domain/identity/deps.ts';
 import { login } from '../../../domain/identity/login.ts';
+import { getOwnUser } from '../../../domain/identity/own-account.ts';
 import { presentTokens, presentUser } from '../../../domain/identity/present-user.ts';
 import { refresh } from '../../../domain/identity/refresh.ts';
-import { getOwnUser, logout } from '../../../domain/identity/sessions.ts';
+import { logout } from '../../../domain/identity/sessions.ts';
 import { type MountedRoute, mount } from '../../mount.ts';
 
 /** `/v1/auth`: opening, prolonging and ending sessions. */

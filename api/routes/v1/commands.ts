@@ -6,6 +6,7 @@ import {
   getCommandRoute,
   listCommandsRoute,
   readOutputRoute,
+  rerunBatchRoute,
   runCommandsRoute,
 } from '../../../contracts/command-routes.ts';
 import { cancelBatch, cancelCommand } from '../../../domain/commands/cancel.ts';
@@ -17,6 +18,7 @@ import {
   readOutputRange,
   viewFinishedBatch,
 } from '../../../domain/commands/read.ts';
+import { rerunFailed } from '../../../domain/commands/rerun.ts';
 import { runCommands } from '../../../domain/commands/run.ts';
 import type { DomainDeps } from '../../../domain/deps.ts';
 import { requestKeyOf } from '../../../domain/idempotency.ts';
@@ -85,6 +87,12 @@ function batchRoutes(deps: CommandRouteDeps): MountedRoute[] {
       const key = requestKeyOf(request, { batchId, ...request.body });
       await cancelBatch(deps, request, batchId, request.body.reason, key);
       return { status: 200, body: await getBatch(deps, request, batchId) };
+    }),
+    mount(rerunBatchRoute, async (request) => {
+      const { params, body, idempotencyKey } = request;
+      const { batchId, created } = await rerunFailed(deps, request, params.batchId, body, idempotencyKey);
+      const headers = { Location: `/v1/batches/${batchId}` };
+      return { status: created ? 201 : 200, headers, body: await getBatch(deps, request, batchId) };
     }),
   ];
 }

@@ -18,6 +18,7 @@ import {
 import { requestKeyOf } from '../../../domain/idempotency.ts';
 import { changePassword, resetPassword } from '../../../domain/identity/change-password.ts';
 import type { IdentityDeps } from '../../../domain/identity/deps.ts';
+import { updateOwnProfile } from '../../../domain/identity/own-account.ts';
 import { presentSession, presentTokens, presentUser } from '../../../domain/identity/present-user.ts';
 import { registerUser } from '../../../domain/identity/register.ts';
 import {
@@ -32,7 +33,6 @@ import {
   getUser,
   listUsers,
   setRole,
-  updateOwnProfile,
   updateUser,
 } from '../../../domain/identity/users.ts';
 import { type MountedRoute, mount } from '../../mount.ts';

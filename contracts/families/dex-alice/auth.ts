@@ -1,5 +1,6 @@
 /** `/api/v1/auth`, shared by the clients of dex and of alice: every answer has the keys of both. */
 import { z } from 'zod';
+import { loginErrors, noStoreReply } from '../../auth.ts';
 import { defineRoute, json } from '../../route.ts';
 import { timeSchema } from '../../shared.ts';
 import { displayNameSchema, emailSchema } from '../../users.ts';
@@ -37,8 +38,6 @@ export type DexAliceTokens = z.infer<typeof dexAliceTokensSchema>;
 
 const loginReplySchema = z.object({ ...tokens, user: dexAliceUserSchema }).meta({ id: 'DexAliceLogin' });
 
-const noStoreNote = { headers: { 'Cache-Control': 'no-store' } } as const;
-
 const shared = { family: 'dex-alice', tags: ['dex and alice auth'] } as const;
 
 /** What clients of alice read of a refused password; the sentences are those their tests look for. */
@@ -62,7 +61,7 @@ export const dexAliceRegisterRoute = defineRoute({
     password: registrationPasswordSchema,
     display_name: displayNameSchema.max(MAX_DISPLAY_NAME_LENGTH),
   }),
-  replies: { 201: json(dexAliceTokensSchema, noStoreNote) },
+  replies: { 201: json(dexAliceTokensSchema, noStoreReply) },
   errors: [
     'registration_closed',
     'email_exists',
@@ -108,16 +107,8 @@ export const dexAliceLoginRoute = defineRoute({
   auth: 'public',
   rateClass: 'login',
   body: loginBodySchema,
-  replies: { 200: json(loginReplySchema, noStoreNote) },
-  errors: [
-    'invalid_credentials',
-    'mfa_required',
-    'mfa_token_invalid',
-    'account_disabled',
-    'account_locked',
-    'address_banned',
-    'service_unavailable',
-  ],
+  replies: { 200: json(loginReplySchema, noStoreReply) },
+  errors: loginErrors,
 });
 
 export const dexAliceRefreshRoute = defineRoute({
@@ -128,7 +119,7 @@ export const dexAliceRefreshRoute = defineRoute({
   auth: 'public',
   rateClass: 'refresh',
   body: z.strictObject({ refresh_token: z.string().min(1).max(1024) }),
-  replies: { 200: json(dexAliceTokensSchema, noStoreNote) },
+  replies: { 200: json(dexAliceTokensSchema, noStoreReply) },
   errors: ['invalid_refresh_token', 'address_banned'],
 });
 

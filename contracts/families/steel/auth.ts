@@ -1,5 +1,6 @@
 /** Sessions as clients of steel know them. */
 import { z } from 'zod';
+import { loginErrors, noStoreReply } from '../../auth.ts';
 import { defineRoute, json } from '../../route.ts';
 import { userRoles } from '../../users.ts';
 import { steelTimeSchema } from './time.ts';
@@ -15,8 +16,6 @@ export const steelTokensSchema = z
   })
   .meta({ id: 'SteelTokens' });
 export type SteelTokens = z.infer<typeof steelTokensSchema>;
-
-const noStoreNote = { headers: { 'Cache-Control': 'no-store' } } as const;
 
 /** What a form of the OAuth password grant (RFC 6749 section 4.3.2) carries besides; nothing of it is needed. */
 const passwordGrantFields = {
@@ -43,16 +42,8 @@ export const steelLoginRoute = defineRoute({
     mfa_token: z.string().max(64).optional(),
     ...passwordGrantFields,
   }),
-  replies: { 200: json(steelTokensSchema, noStoreNote) },
-  errors: [
-    'invalid_credentials',
-    'mfa_required',
-    'mfa_token_invalid',
-    'account_disabled',
-    'account_locked',
-    'address_banned',
-    'service_unavailable',
-  ],
+  replies: { 200: json(steelTokensSchema, noStoreReply) },
+  errors: loginErrors,
 });
 
 export const steelRefreshRoute = defineRoute({
@@ -63,7 +54,7 @@ export const steelRefreshRoute = defineRoute({
   auth: 'public',
   rateClass: 'write',
   body: z.strictObject({ refresh_token: z.string().min(1).max(1024) }),
-  replies: { 200: json(steelTokensSchema, noStoreNote) },
+  replies: { 200: json(steelTokensSchema, noStoreReply) },
   errors: ['invalid_refresh_token', 'address_banned'],
 });
 

@@ -1,28 +1,28 @@
 /**
- * What a process runs with now: its environment, and over it what administrators stored in `settings`. Both composition
- * roots use it; domain and api are handed the values they need.
+ * What a process runs with now: its environment, and over it what administrators stored in `settings`. Domain and api are
+ * handed the values they need.
  */
-import { listOverridable, parseOverrides, problemOfOverride, problemOfValues } from './config/overrides.ts';
-import type { Config } from './config.ts';
-import type { Db } from './db/database.ts';
-import type { BudgetLimits } from './domain/budget.ts';
-import type { DomainLimits, Log } from './domain/deps.ts';
-import { currentAgentToken } from './domain/identity/agent-token.ts';
-import type { SecretBox } from './domain/secret-box.ts';
+import { listOverridable, parseOverrides, problemOfOverride, problemOfValues } from '../config/overrides.ts';
+import type { Config } from '../config.ts';
+import type { Db } from '../db/database.ts';
+import type { BudgetLimits } from '../domain/budget.ts';
+import type { DomainLimits, Log } from '../domain/deps.ts';
+import { currentAgentToken } from '../domain/identity/agent-token.ts';
+import type { SecretBox } from '../domain/secret-box.ts';
 import {
   type ModelTuning,
   modelSettingDefinitions,
   readModelTuning,
-} from './domain/settings/model-settings.ts';
+} from '../domain/settings/model-settings.ts';
 import {
   type SettingDefinition,
   type SettingsPort,
   type SettingTexts,
   settingName,
-} from './domain/settings/port.ts';
-import { createSettingsReader } from './domain/settings/reader.ts';
-import { checkModel } from './llm/check.ts';
-import { LlmError } from './llm/port.ts';
+} from '../domain/settings/port.ts';
+import { createSettingsReader } from '../domain/settings/reader.ts';
+import { checkModel } from '../llm/check.ts';
+import { LlmError } from '../llm/port.ts';
 
 /** How the language model is reached and asked. */
 export interface ModelSettings extends ModelTuning {

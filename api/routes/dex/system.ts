@@ -1,0 +1,28 @@
+import { dexSystemHealthRoute, dexSystemInfoRoute } from '../../../contracts/families/dex/system.ts';
+import { createHostReader } from '../../host-report.ts';
+import { type MountedRoute, mount } from '../../mount.ts';
+
+/** `/api/v1/system` as dex clients know it. Whether all that the server needs is there is told by `/readyz`. */
+export function dexSystemRoutes({ serverVersion }: { serverVersion: string }): MountedRoute[] {
+  const readHost = createHostReader();
+  return [
+    mount(dexSystemInfoRoute, async () => {
+      const host = await readHost();
+      return {
+        status: 200,
+        body: {
+          hostname: host.hostname,
+          os_version: host.osVersion,
+          cpu_usage: host.cpuPercent,
+          memory_usage: host.memoryPercent,
+          disk_usage: host.diskPercents,
+          version: serverVersion,
+        },
+      };
+    }),
+    mount(dexSystemHealthRoute, async () => ({
+      status: 200,
+      body: { status: 'healthy', service: 'DexAgents API' },
+    })),
+  ];
+}
