@@ -37,9 +37,9 @@ const sections = {
       ours: ms(ours.p50),
       peer: ms(pipe.p50),
       'peer is': 'bare pipe',
-      added: ms(addedMs),
+      added: addedMs === null ? '-' : ms(addedMs),
       goal: `<= ${CHAT_GOAL_MS} ms`,
-      verdict: addedMs <= CHAT_GOAL_MS ? 'met' : 'NOT MET',
+      verdict: addedMs === null ? 'NOT MEASURED' : addedMs <= CHAT_GOAL_MS ? 'met' : 'NOT MET',
     });
     const rows = [
       row('one stream', figures.alone),

@@ -14,6 +14,7 @@ import { createPostedEvents } from './0012_posted_events.ts';
 import { taskVersions } from './0013_task_versions.ts';
 import { agentPresence } from './0014_agent_presence.ts';
 import { savedCommands } from './0015_saved_commands.ts';
+import { taskListFilters } from './0016_task_list_filters.ts';
 import type { Migration } from './migration.ts';
 
 export const migrations: readonly Migration[] = [
@@ -32,4 +33,5 @@ export const migrations: readonly Migration[] = [
   taskVersions,
   agentPresence,
   savedCommands,
+  taskListFilters,
 ];

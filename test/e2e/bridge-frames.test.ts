@@ -244,9 +244,12 @@ describe('odd values', () => {
     plain.send({ type: 'presence', journalSeq: 5, running: 7, metrics: null });
     await system.until(
       () =>
-        ledger.sql<{ running_count: number }>('select running_count from agent_presence where agent_id = :id', {
-          id: plain.agentId,
-        }),
+        ledger.sql<{ running_count: number }>(
+          'select running_count from agent_presence where agent_id = :id',
+          {
+            id: plain.agentId,
+          },
+        ),
       ([row]) => row?.running_count === 7,
       'the presence report',
     );
