@@ -1,4 +1,4 @@
-import type { SteelthreadError } from '../contracts/errors.ts';
+import type { ErrorCode, SteelthreadError } from '../contracts/errors.ts';
 import { familyOfPath } from '../contracts/families/family.ts';
 import type { AppContext, AppMiddleware, Log } from './context.ts';
 import { asProblem, describeError } from './errors/describe-error.ts';
@@ -15,6 +15,14 @@ export function errorFunnel({ log }: { log: Log }): AppMiddleware {
     }
   };
 }
+
+/** 5xx because the server lacks it, but no fault: whoever runs it chose so, or it is going away in order. */
+const chosenLacks: ReadonlySet<ErrorCode> = new Set([
+  'shutdown_in_progress',
+  'model_not_configured',
+  'local_agent_unavailable',
+  'terminal_unavailable',
+]);
 
 /** Writes the answer for an error. After the headers have left nothing can be said: the connection is cut. */
 function answerError(ctx: AppContext, error: SteelthreadError): void {
@@ -40,7 +48,7 @@ function answerError(ctx: AppContext, error: SteelthreadError): void {
 
 /** Refusals are part of the work and stand in the access log; faults of ours are logged with their cause. */
 function logFault(log: Log, ctx: AppContext, error: SteelthreadError): void {
-  if (error.status < 500 || error.code === 'shutdown_in_progress') return;
+  if (error.status < 500 || chosenLacks.has(error.code)) return;
   const { requestId } = ctx.state;
   log.error({ event: 'http_request_failed', requestId, code: error.code, err: error.cause ?? error });
 }

@@ -30,13 +30,21 @@ interface Table {
 
 function tableOf(frame: RouteFrame, routes: readonly MountedRoute[], profile: Profile): Table {
   const router = new Router<RequestState>({ sensitive: true, strict: false });
+  const literal = new Map<string, AppMiddleware>();
   for (const route of routes) {
     const { contract } = route;
     if (contract.profile !== undefined && contract.profile !== profile) continue;
-    router.register(koaPath(contract.path), [contract.method], routeMiddleware(frame, route));
+    const middleware = routeMiddleware(frame, route);
+    router.register(koaPath(contract.path), [contract.method], middleware);
+    if (!contract.path.includes('{')) literal.set(`${contract.method} ${contract.path}`, middleware);
   }
   // The router itself adds `params` to the context, which its type asks of the caller.
-  return { router, dispatch: router.routes() as AppMiddleware };
+  const search = router.routes() as AppMiddleware;
+  return {
+    router,
+    // A path without parameters wins over all others: it needs no walk through the patterns of every route.
+    dispatch: (ctx, next) => (literal.get(`${ctx.method} ${ctx.path}`) ?? search)(ctx, next),
+  };
 }
 
 /** Nothing took the request: the path is unknown (404), or known for other methods (OPTIONS 204, else 405). */

@@ -30,7 +30,7 @@ const sections = {
   async chat(installation, report, quick) {
     const scale = quick
       ? { rounds: 2, aloneTokens: 200, crowdTokens: 20 }
-      : { rounds: 6, aloneTokens: 600, crowdTokens: 40 };
+      : { rounds: 4, aloneTokens: 600, crowdTokens: 40 };
     const figures = await benchChat(installation, report, scale);
     const row = (what: string, { ours, pipe, addedMs }: typeof figures.alone) => ({
       measured: `(d) chat, ${what}: latency of a token p50`,
@@ -50,7 +50,7 @@ const sections = {
   async etag(installation, report, quick) {
     const scale = quick
       ? { rounds: 2, full: 30, notModified: 500 }
-      : { rounds: 5, full: 100, notModified: 3_000 };
+      : { rounds: 3, full: 40, notModified: 2_000 };
     const figures = await benchEtags(installation, report, scale);
     const { jobs, fullPerSecond, notModifiedPerSecond } = figures;
     const ratio = notModifiedPerSecond / fullPerSecond;

@@ -12,12 +12,12 @@ const codes = new Set([
   '3D000', // invalid_catalog_name
 ]);
 
-/** Runs with the database of DATABASE_URL. @throws CommandError in one line when it cannot be had */
+/** Runs what needs the database. @throws CommandError in one line when it cannot be had */
 export async function withDatabaseFailure<T>(run: () => Promise<T>): Promise<T> {
   try {
     return await run();
   } catch (error) {
     if (!(error instanceof Error && 'code' in error && codes.has(String(error.code)))) throw error;
-    throw new CommandError(`The database of DATABASE_URL cannot be used: ${error.message}`, { cause: error });
+    throw new CommandError(`The database cannot be used: ${error.message}`, { cause: error });
   }
 }

@@ -67,6 +67,7 @@ export const createInstallerRoute = defineRoute({
   auth: 'user',
   verb: 'create',
   resource: 'installer',
+  takesIdempotencyKey: true,
   rateClass: 'write',
   body: createInstallerBodySchema,
   replies: { 200: installerReply },

@@ -44,7 +44,8 @@ export function createNotifier(
       waiting = new Map();
       await execute(
         db,
-        `select pg_notify(channel, payload)
+        // Its commit has nothing to lose and need not be on disk: it would be one more sync beside those that do.
+        `select pg_notify(channel, payload), set_config('synchronous_commit', 'off', true)
          from jsonb_to_recordset(cast(:batch as jsonb)) as b(channel text, payload text)`,
         { batch: JSON.stringify(batch) },
       ).catch(onError);

@@ -133,7 +133,7 @@ export async function startCluster(
     temporaryFolder: options.temporaryFolder,
   });
   const urlOf = (database: string) =>
-    `postgres://${POSTGRES_USER}:${encodeURIComponent(cluster.password)}@127.0.0.1:${options.port}/${database}`;
+    clusterUrl({ password: cluster.password, port: options.port, database });
   try {
     await waitUntilReady(server, () => acceptsConnections(urlOf('postgres')), {
       timeoutMs: READY_TIMEOUT_MS,
@@ -144,6 +144,10 @@ export async function startCluster(
     throw error;
   }
   return { server, url: urlOf(POSTGRES_DATABASE) };
+}
+
+export function clusterUrl(of: { password: string; port: number; database: string }): string {
+  return `postgres://${POSTGRES_USER}:${encodeURIComponent(of.password)}@127.0.0.1:${of.port}/${of.database}`;
 }
 
 /** A server that answers with another error than "not yet" is up but not as it should be. */

@@ -4,6 +4,7 @@
  *  A. Nothing waits for Temporal: calls go out on a lazy connection, each with a deadline.
  *  B. `ready()` is a recent answer, not a promise: a probe asks often while Temporal is away and seldom while it is
  *     there, and a failed call turns it off at once, so that requests do not all pay the deadline.
+ *  C. Between calls no async context is kept: from its first use on it slows every promise of the process.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client, Connection } from '@temporalio/client';
@@ -56,6 +57,8 @@ export function createTemporalClient(options: TemporalOptions & { log: Log }): T
   const client = new Client({ connection, namespace });
   const closing = new AbortController();
   let isReady = false;
+  /** Under way, by `call`. */
+  let calls = 0;
   let knownNamespaceId: string | undefined;
 
   function setReady(ready: boolean, error?: unknown): void {
@@ -68,11 +71,16 @@ export function createTemporalClient(options: TemporalOptions & { log: Log }): T
   }
 
   async function call<T>(deadlineMs: number, run: (client: Client) => Promise<T>): Promise<T> {
+    calls += 1;
     try {
       return await connection.withDeadline(Date.now() + deadlineMs, () => run(client));
     } catch (error) {
       if (!closing.signal.aborted && failureKind(error) === 'away') setReady(false, error); // B
       throw error;
+    } finally {
+      calls -= 1;
+      // C. The SDK hands the deadline on in it, and nothing of ours uses it but by `call`.
+      if (calls === 0) connection.callContextStorage.disable();
     }
   }
 

@@ -15,6 +15,7 @@ import {
   isCancellation,
   setCurrentDetails,
   sleep,
+  TimeoutFailure,
   workflowInfo,
 } from '@temporalio/workflow';
 import type { TaskEnd } from '../contracts/tasks.ts';
@@ -108,7 +109,8 @@ export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult
     } catch (error) {
       if (isCancellation(error) || !(error instanceof ActivityFailure)) throw error;
       // Without time for another attempt the task has expired, whatever the last attempt failed of.
-      if (error.retryState === 'TIMEOUT') return { kind: 'ended', end: await finish('expired', 'deadline') };
+      if (error.retryState === 'TIMEOUT' || isOutOfTime(error))
+        return { kind: 'ended', end: await finish('expired', 'deadline') };
       return { kind: 'ended', end: await finish('failed', codeOf(error)) };
     }
     asking.cancel();
@@ -229,6 +231,11 @@ function outcomeOf({ step, then, batchId }: DecidedSignal): ProposeOutcome | und
   if (then === 'again') return { kind: 'again', step };
   if (then === 'hold') return { kind: 'held', step };
   return batchId === null ? undefined : { kind: 'running', step, batchId };
+}
+
+/** The activity was still at it when all its time, which is the task's, was over. */
+function isOutOfTime({ cause }: ActivityFailure): boolean {
+  return cause instanceof TimeoutFailure && cause.timeoutType === 'SCHEDULE_TO_CLOSE';
 }
 
 function codeOf(error: ActivityFailure): string {

@@ -3,12 +3,12 @@ import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type Command, InvalidArgumentError } from 'commander';
-import { loadConfig } from '../../config.ts';
 import { createDatabase, type Db } from '../../db/database.ts';
 import { exportAudit } from '../../domain/audit/export.ts';
 import { verifySeals } from '../../domain/audit/verify.ts';
 import { type ExportVerdict, verifyExport } from '../../domain/audit/verify-export.ts';
 import { withDatabaseFailure } from '../database-failure.ts';
+import { findDatabaseUrl } from '../database-url.ts';
 import { CommandError } from '../exit-codes.ts';
 
 export function addAuditCommand(program: Command): void {
@@ -39,8 +39,7 @@ export function addAuditCommand(program: Command): void {
 
 /** Reads the database and not the API: the server is what is being checked. */
 async function withAuditDatabase(work: (db: Db) => Promise<void>): Promise<void> {
-  const config = loadConfig('migrate');
-  const db = createDatabase({ url: config.databaseUrl, poolMax: 1, applicationName: 'steelthread-audit' });
+  const db = createDatabase({ url: findDatabaseUrl(), poolMax: 1, applicationName: 'steelthread-audit' });
   try {
     await work(db);
   } finally {
@@ -83,8 +82,9 @@ async function verifyFile(path: string, lastHash: string | undefined): Promise<v
   if (!verdict.isNotedFound) {
     throw new CommandError(`Neither a seal nor what the export starts from has the hash ${lastHash}.`);
   }
+  const unsealed = verdict.unsealedRows === 1 ? '1 row is' : `${verdict.unsealedRows} rows are`;
   process.stdout.write(
-    `${verdict.seals} seals over ${verdict.rows} rows hold, ${verdict.unsealedRows} rows are not sealed yet. ` +
+    `${verdict.seals} seals over ${verdict.rows} rows hold, ${unsealed} not sealed yet. ` +
       `Starts from: ${verdict.firstHash}. Newest: ${verdict.lastHash}\n`,
   );
 }

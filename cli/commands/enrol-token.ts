@@ -49,9 +49,8 @@ async function makeToken(options: Options): Promise<void> {
         ttlMs: options.hours * MS_PER_HOUR,
       },
     });
-    process.stderr.write(
-      `Good for ${enrolment.maxUses} agent(s) until ${enrolment.expiresAt}. On the machine, run:\n`,
-    );
+    const uses = enrolment.maxUses === 1 ? 'one agent' : `${enrolment.maxUses} agents`;
+    process.stderr.write(`Good for ${uses} until ${enrolment.expiresAt}. On the machine, run:\n`);
     process.stderr.write(`  STEELTHREAD_URL=${url} STEELTHREAD_ENROL_TOKEN=<token> steelthread agent\n`);
     process.stdout.write(`${enrolment.enrolmentToken}\n`);
   } catch (error) {

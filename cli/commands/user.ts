@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
-import { loadConfig } from '../../config.ts';
 import { createDatabase } from '../../db/database.ts';
 import { rescueAccount } from '../../domain/identity/rescue.ts';
 import { withDatabaseFailure } from '../database-failure.ts';
+import { findDatabaseUrl } from '../database-url.ts';
 import { CommandError } from '../exit-codes.ts';
 
 interface Options {
@@ -21,14 +21,13 @@ export function addUserCommand(program: Command): void {
       'after',
       `
 Prints the new password alone on standard output. It must be changed after the next login. A disabled account stays
-disabled. API processes may be running.`,
+disabled. API processes may be running. Without DATABASE_URL the database of a running \`steelthread dev\` is used.`,
     )
     .action((name: string, options: Options) => withDatabaseFailure(() => resetPassword(name, options)));
 }
 
 async function resetPassword(name: string, { removeMfa, revokeTokens }: Options): Promise<void> {
-  const { databaseUrl } = loadConfig('migrate');
-  const db = createDatabase({ url: databaseUrl, poolMax: 2, applicationName: 'steelthread-user' });
+  const db = createDatabase({ url: findDatabaseUrl(), poolMax: 2, applicationName: 'steelthread-user' });
   try {
     const wish = { name, removeMfa: removeMfa ?? false, revokeTokens: revokeTokens ?? false };
     const rescued = await rescueAccount(db, wish);

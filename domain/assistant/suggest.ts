@@ -4,7 +4,7 @@ import type { ShellName } from '../../contracts/act.ts';
 import type { SuggestAnswer, SuggestedCommand, SuggestTarget } from '../../llm/assistant-port.ts';
 import type { ChatMessage } from '../../llm/chat-port.ts';
 import { getUsableAgent } from '../agents/registry.ts';
-import { isShellName } from '../commands/agents.ts';
+import { resolveShell } from '../commands/agents.ts';
 import { classifyCommand, type DangerLabel } from '../danger/classify.ts';
 import type { Actor } from '../deps.ts';
 import { assertCan } from '../policy.ts';
@@ -80,16 +80,7 @@ async function chooseTarget(
   if (agentId === undefined) return { shell: shell ?? 'sh', os: os ?? null, hostname: null };
   const agent = await getUsableAgent(deps, actor, agentId);
   const { hostname } = agent;
-  return { shell: shell ?? chooseShell(agent, preferredShells), os: agent.os, hostname };
-}
-
-/** The first of these that the agent has, else its default, which is `sh` until it has named one. */
-export function chooseShell(
-  agent: { shells: readonly string[]; defaultShell: string | null },
-  preferred: readonly ShellName[],
-): ShellName {
-  const usual = isShellName(agent.defaultShell) ? agent.defaultShell : 'sh';
-  return preferred.find((name) => agent.shells.includes(name)) ?? usual;
+  return { shell: shell ?? resolveShell([agent], preferredShells), os: agent.os, hostname };
 }
 
 function labelOf(command: string, shell: ShellName) {

@@ -41,8 +41,15 @@ export function buildAct(request: ActRequest, limits: DomainLimits, defaults: Ac
     }
   }
   issues.push(...controlIssues(request));
-  issues.push(...limitIssues(shared.timeoutMs, limits.maxTimeoutMs, 'timeoutMs'));
-  issues.push(...limitIssues(shared.outputCapBytes, limits.outputCapBytes, 'outputCapBytes'));
+  issues.push(...limitIssues(shared.timeoutMs, limits.maxTimeoutMs, 'timeoutMs', timeText));
+  issues.push(
+    ...limitIssues(
+      shared.outputCapBytes,
+      limits.outputCapBytes,
+      'outputCapBytes',
+      (bytes) => `${bytes} bytes`,
+    ),
+  );
   if (parsed.success && Buffer.byteLength(JSON.stringify(parsed.data)) > MAX_ACT_BYTES) {
     const message = `must be at most ${MAX_ACT_BYTES} bytes as JSON`;
     issues.push({ in: 'body', path: ['act'], message, type: 'too_long' });
@@ -67,9 +74,22 @@ function controlIssues(request: ActRequest): ValidationIssue[] {
   });
 }
 
-function limitIssues(value: number, max: number, field: string): ValidationIssue[] {
+/** In both units: families have seconds where the house has milliseconds. */
+const timeText = (ms: number): string => `${ms} ms (${ms / 1000} s)`;
+
+function limitIssues(
+  value: number,
+  max: number,
+  field: string,
+  textOf: (value: number) => string,
+): ValidationIssue[] {
   if (value <= max) return [];
   return [
-    { in: 'body', path: ['act', field], message: `must be at most ${max} here`, type: 'less_than_equal' },
+    {
+      in: 'body',
+      path: ['act', field],
+      message: `must be at most ${textOf(max)} here`,
+      type: 'less_than_equal',
+    },
   ];
 }

@@ -26,15 +26,34 @@ export async function getBatchAgents(db: Queryable, agentIds: readonly string[])
 export const isShellName = (name: string | null): name is ShellName =>
   name !== null && (shellNames as readonly string[]).includes(name);
 
+type ShellFacts = Pick<BatchAgent, 'os' | 'shells' | 'defaultShell'>;
+
+/** PowerShell, the newer one first: what some clients mean by a command. */
+export const powershells: readonly ShellName[] = ['pwsh', 'powershell'];
+
 /**
- * The shell a command without one means: the agents' default, which must be the same on all of them, because one
- * digest stands for the whole batch. An agent that never connected has none yet: `sh`.
+ * The shells of an agent, each once: those of `preferred` that it has, its default, the others. An agent that never
+ * connected has told of none: `powershell` where it calls itself Windows, else `sh`.
+ */
+export function shellsOf(agent: ShellFacts, preferred: readonly ShellName[] = []): ShellName[] {
+  const all = new Set<ShellName>([usualShell(agent), ...agent.shells.filter(isShellName)]);
+  return [...new Set([...preferred.filter((shell) => all.has(shell)), ...all])];
+}
+
+function usualShell({ os, shells, defaultShell }: ShellFacts): ShellName {
+  if (isShellName(defaultShell)) return defaultShell;
+  return shells.find(isShellName) ?? (/^\s*win/i.test(os ?? '') ? 'powershell' : 'sh');
+}
+
+/**
+ * The shell a command without one means: the first of `preferred` that every agent has, else the agents' default,
+ * which must be the same on all of them, because one digest stands for the whole batch.
  * @throws conflict naming the shells found
  */
-export function resolveShell(agents: readonly BatchAgent[]): ShellName {
-  const shells = new Set(
-    agents.map((agent) => (isShellName(agent.defaultShell) ? agent.defaultShell : 'sh')),
-  );
+export function resolveShell(agents: readonly ShellFacts[], preferred: readonly ShellName[] = []): ShellName {
+  const common = preferred.find((shell) => agents.every((agent) => shellsOf(agent).includes(shell)));
+  if (common !== undefined && agents.length > 0) return common;
+  const shells = new Set(agents.map(usualShell));
   const [only, ...others] = shells;
   if (only === undefined || others.length > 0) {
     throw problem('conflict', {

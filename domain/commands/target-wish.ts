@@ -33,9 +33,6 @@ export async function fitTargets(
   return {
     agents,
     withShell: (act) =>
-      preferred !== undefined && isOpen(act) ? { ...act, shell: preferredShell(agents, preferred) } : act,
+      preferred !== undefined && isOpen(act) ? { ...act, shell: resolveShell(agents, preferred) } : act,
   };
 }
-
-const preferredShell = (agents: readonly BatchAgent[], preferred: readonly ShellName[]): ShellName =>
-  preferred.find((shell) => agents.every(({ shells }) => shells.includes(shell))) ?? resolveShell(agents);

@@ -1,5 +1,5 @@
 /** Access tokens: JWTs that name a user and a session. They prove who asks; the session row says whether it still may. */
-import { createSecretKey, type KeyObject } from 'node:crypto';
+import { createHash, createSecretKey, type KeyObject } from 'node:crypto';
 import jwt from 'jsonwebtoken';
 import { v7 as newId } from 'uuid';
 import { z } from 'zod';
@@ -8,6 +8,8 @@ import { deriveKey } from './key-classes.ts';
 
 export const TOKEN_ISSUER = 'steelthread';
 export const TOKEN_AUDIENCE = 'steelthread-api';
+/** Access tokens whose signature is not checked again while they last; the oldest is forgotten for one more. */
+export const MAX_REMEMBERED_TOKENS = 2_000;
 /** Longest a JWT signed with the shared agent token may still live, seconds. */
 export const MAX_AGENT_JWT_TTL_S = 3600;
 /** How far clocks of programs that sign with the agent token may be off, seconds. */
@@ -63,8 +65,44 @@ export type AccessTokenReading =
   /** Not signed by any of the keys. */
   | { kind: 'foreign' };
 
-/** Reads a token of `signAccessToken`: HS256 only, our issuer and audience, `exp` and `typ: access` required. */
+/** What a good signature said, until the token expires. Whether the session still lives is asked every time. */
+interface Remembered {
+  reading: Extract<AccessTokenReading, { kind: 'valid' }>;
+  /** Unix time, seconds. */
+  exp: number;
+}
+
+/** By the keys it was checked with, then by the SHA-256 of the token: tokens themselves are not kept. */
+const remembered = new WeakMap<readonly string[], Map<string, Remembered>>();
+
+/**
+ * Reads a token of `signAccessToken`: HS256 only, our issuer and audience, `exp` and `typ: access` required. A token
+ * that was found good is not verified again before its `exp`: that cost more than the rest of a small request's reading.
+ */
 export function readAccessToken(keys: readonly string[], token: string): AccessTokenReading {
+  const known = remembered.get(keys) ?? new Map<string, Remembered>();
+  remembered.set(keys, known);
+  const id = createHash('sha256').update(token).digest('base64');
+  const found = known.get(id);
+  if (found !== undefined && Date.now() < found.exp * 1000) return found.reading;
+  known.delete(id);
+  const { reading, exp } = verifyAccessToken(keys, token);
+  if (reading.kind === 'valid') {
+    known.set(id, { reading, exp });
+    for (const oldest of known.keys()) {
+      if (known.size <= MAX_REMEMBERED_TOKENS) break;
+      known.delete(oldest);
+    }
+  }
+  return reading;
+}
+
+/** `exp` is 0 for what is not valid. */
+function verifyAccessToken(
+  keys: readonly string[],
+  token: string,
+): { reading: AccessTokenReading; exp: number } {
+  const no = (kind: 'expired' | 'invalid' | 'foreign') => ({ reading: { kind }, exp: 0 });
   for (const key of keys) {
     try {
       const payload = jwt.verify(token, deriveKey(key, 'access_token'), {
@@ -73,14 +111,15 @@ export function readAccessToken(keys: readonly string[], token: string): AccessT
         audience: TOKEN_AUDIENCE,
       });
       const claims = accessClaimsSchema.safeParse(payload);
-      if (!claims.success) return { kind: 'invalid' };
-      return { kind: 'valid', userId: claims.data.uid, sessionId: claims.data.sid };
+      if (!claims.success) return no('invalid');
+      const { uid: userId, sid: sessionId, exp } = claims.data;
+      return { reading: { kind: 'valid', userId, sessionId }, exp };
     } catch (error) {
-      if (error instanceof jwt.TokenExpiredError) return { kind: 'expired' };
-      if (!isForeignSignature(error)) return { kind: 'invalid' };
+      if (error instanceof jwt.TokenExpiredError) return no('expired');
+      if (!isForeignSignature(error)) return no('invalid');
     }
   }
-  return { kind: 'foreign' };
+  return no('foreign');
 }
 
 let agentKey: { token: string; key: KeyObject } | undefined;

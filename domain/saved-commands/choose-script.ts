@@ -1,6 +1,6 @@
 import type { ShellName } from '../../contracts/act.ts';
 import type { SavedScripts } from '../../contracts/saved-commands.ts';
-import { type BatchAgent, isShellName } from '../commands/agents.ts';
+import { type BatchAgent, powershells, shellsOf } from '../commands/agents.ts';
 
 export interface ShellWish {
   /** Only this one. */
@@ -11,10 +11,7 @@ export interface ShellWish {
 
 type ShellFacts = Pick<BatchAgent, 'os' | 'shells' | 'defaultShell'>;
 
-/**
- * The shell and the script for an agent; undefined when none of the scripts runs in a shell it has. An agent that never
- * connected has told of no shell: `powershell` where it calls itself Windows, else `sh`.
- */
+/** The shell and the script for an agent; undefined when none of the scripts runs in a shell it has (see `shellsOf`). */
 export function chooseScript(
   scripts: SavedScripts,
   agent: ShellFacts,
@@ -29,17 +26,9 @@ export function chooseScript(
   return first === undefined || scripts.any === undefined ? undefined : { shell: first, script: scripts.any };
 }
 
-function candidates(agent: ShellFacts, wish: ShellWish): ShellName[] {
-  const known = agent.shells.filter(isShellName);
-  const usual = isShellName(agent.defaultShell)
-    ? agent.defaultShell
-    : (known[0] ?? (isWindows(agent) ? 'powershell' : 'sh'));
-  const all = new Set<ShellName>([usual, ...known]);
-  if (wish.shell !== undefined) return all.has(wish.shell) ? [wish.shell] : [];
-  const first = wish.preferPowershell
-    ? (['pwsh', 'powershell'] as const).filter((shell) => all.has(shell))
-    : [];
-  return [...new Set([...first, ...all])];
+function candidates(agent: ShellFacts, { shell, preferPowershell }: ShellWish): ShellName[] {
+  const shells = shellsOf(agent, preferPowershell ? powershells : []);
+  return shell === undefined ? shells : shells.filter((one) => one === shell);
 }
 
 /** What is written for the smaller shell runs in the larger one. */
@@ -47,5 +36,3 @@ function relatedScript(scripts: SavedScripts, shell: ShellName): string | undefi
   if (shell === 'bash') return scripts.sh;
   return shell === 'pwsh' ? scripts.powershell : undefined;
 }
-
-const isWindows = ({ os }: ShellFacts): boolean => /^\s*win/i.test(os ?? '');

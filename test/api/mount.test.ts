@@ -120,6 +120,15 @@ test('a fault of ours says nothing about itself to the client', async () => {
   expect(await response.text()).not.toContain('hunter2');
 });
 
+test('what an installation goes without on purpose is told to the client, and is no fault in the log', async () => {
+  const faults = () => server.lines.filter(({ event }) => event === 'http_request_failed').length;
+  const before = faults();
+  expect((await server.fetch('/v1/broken/lack')).status).toBe(503);
+  expect(faults()).toBe(before);
+  await server.fetch('/v1/broken/throw');
+  expect(faults()).toBe(before + 1);
+});
+
 test('an event stream: frames, resume id, keep-alive text, end on shutdown', async () => {
   const streaming = await start({ routes: exampleRoutes() });
   const response = await streaming.fetch('/v1/widgets/events', {

@@ -197,7 +197,10 @@ describe('the life of a credential', () => {
     await connect(agentId);
     await stack.db('agent_connections').where({ agent_id: agentId }).update({ token_id: oldId });
     expect(await findAgentsToDisconnect(stack.db, [agentId])).toEqual([]);
-    await stack.db('agent_tokens').where({ id: oldId }).update({ expires_at: stack.db.fn.now() });
+    await stack
+      .db('agent_tokens')
+      .where({ id: oldId })
+      .update({ expires_at: new Date(0) });
     expect(await findAgentsToDisconnect(stack.db, [agentId])).toEqual([agentId]);
     await expect(identify(stack.deps, agentToken)).rejects.toMatchObject({ code: 'invalid_token' });
     await stack.db('agent_connections').where({ agent_id: agentId }).update({ token_id: newId });

@@ -8,6 +8,7 @@ import { TOKEN_AUDIENCE, TOKEN_ISSUER } from '../../domain/identity/access-token
 import { identify } from '../../domain/identity/identify.ts';
 import { deriveKey } from '../../domain/identity/key-classes.ts';
 import { login } from '../../domain/identity/login.ts';
+import { logout } from '../../domain/identity/sessions.ts';
 import type { IssuedTokens } from '../../domain/identity/tokens.ts';
 import {
   actorOf,
@@ -81,6 +82,42 @@ describe('access tokens', () => {
       roles: ['admin'],
       sessionId: tokens.sessionId,
     });
+  });
+
+  it('that were good once are refused from their expiry on, and under other keys', async () => {
+    const { accessToken } = await login(stack.deps, testOrigin, {
+      login: 'admin',
+      password: adminPassword,
+      family: 'house',
+    });
+    const expiresAt = (claimsOf(accessToken).exp ?? 0) * 1000;
+    const clock = vi.spyOn(Date, 'now');
+    try {
+      clock.mockReturnValue(expiresAt - 1);
+      await identify(stack.deps, accessToken);
+      expect((await identify(stack.deps, accessToken)).kind).toBe('user');
+      clock.mockReturnValue(expiresAt);
+      await expect(identify(stack.deps, accessToken)).rejects.toMatchObject({
+        code: 'invalid_token',
+        details: { reason: 'expired' },
+      });
+    } finally {
+      clock.mockRestore();
+    }
+    await identify(stack.deps, accessToken);
+    const rotated = { ...stack.deps.identity, secretKeys: ['r'.repeat(32)] };
+    await refused(accessToken, { ...stack.deps, identity: rotated });
+  });
+
+  it('that were good once are refused when their session has ended', async () => {
+    const session = await login(stack.deps, testOrigin, {
+      login: 'admin',
+      password: adminPassword,
+      family: 'house',
+    });
+    const principal = await identify(stack.deps, session.accessToken);
+    await logout(stack.deps, { ...testOrigin, principal });
+    await refused(session.accessToken);
   });
 
   it.each([
@@ -202,6 +239,7 @@ describe('where a credential may stand', () => {
       name: 'web-1',
       roles: ['agent'],
       sessionId: null,
+      credentialId: expect.any(String),
     });
     await vi.waitFor(async () => {
       const [row] = await stack.db('agent_tokens').where({ agent_id: agentId });

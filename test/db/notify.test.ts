@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { createDatabase, type Db } from '../../db/database.ts';
+import { createDatabase, type Db, queryOne } from '../../db/database.ts';
 import { createListener, type Listener } from '../../db/listen.ts';
 import { createNotifier } from '../../db/notify.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
@@ -38,6 +38,18 @@ describe('a notifier that rests between two sendings', () => {
     notifier.notify('news', ['3', '2']);
     await notifier.flush();
     await vi.waitFor(() => expect(heard).toEqual(['1', '2,3']));
+  });
+
+  it('leaves the connection as careful about commits as it was', async () => {
+    const one = createDatabase({ url: database.url, poolMax: 1, applicationName: 'test-notify-one' });
+    try {
+      const notifier = createNotifier(one, (error) => expect.unreachable(String(error)));
+      notifier.notify('news', ['1']);
+      await notifier.flush();
+      expect(await queryOne(one, 'show synchronous_commit')).toEqual({ synchronous_commit: 'on' });
+    } finally {
+      await one.destroy();
+    }
   });
 
   it('goes on by itself when the rest is over', async () => {

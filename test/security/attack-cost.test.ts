@@ -9,12 +9,8 @@ import { canonicalName } from '../../domain/identity/canonical-name.ts';
 import { networkOf } from '../../domain/identity/network.ts';
 import { redactText } from '../../log.ts';
 
-/** Sizes of one text; the second is eight times the first. */
-const SMALL = 16_000;
-const LARGE = 8 * SMALL;
-/** Linear work grows by 8, quadratic by 64; short times are noise, milliseconds. */
-const MAX_GROWTH = 24;
-const NOISE_MS = 25;
+/** Far more than a request may hold: what grows with its square would take hours and not end within a test's time. */
+const SIZE = 2_000_000;
 
 const names = (size: number, suffix: string): string =>
   Array.from({ length: Math.ceil(size / 10) }, (_, i) => `n${i}${suffix}=1`).join('&');
@@ -47,17 +43,8 @@ const works: Record<string, (size: number) => unknown> = {
   'control characters': (size) => visibleText('\u0000'.repeat(size)),
 };
 
-it.each(Object.entries(works))('%s', (_name, work) => {
-  const fastest = (size: number): number => {
-    const times = Array.from({ length: 3 }, () => {
-      const since = performance.now();
-      work(size);
-      return performance.now() - since;
-    });
-    return Math.min(...times);
-  };
-  const small = fastest(SMALL);
-  expect(fastest(LARGE)).toBeLessThan(Math.max(NOISE_MS, small * MAX_GROWTH));
+it.each(Object.entries(works))('%s comes to its end', (_name, work) => {
+  expect(() => work(SIZE)).not.toThrow();
 });
 
 it('redacts as before', () => {

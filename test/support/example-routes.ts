@@ -83,7 +83,8 @@ const broken = defineRoute({
   auth: 'public',
   verb: undefined,
   resource: undefined,
-  params: z.object({ how: z.enum(['extra', 'shape', 'undeclared', 'throw', 'status']) }),
+  errors: ['model_not_configured'],
+  params: z.object({ how: z.enum(['extra', 'shape', 'undeclared', 'throw', 'status', 'lack']) }),
   replies: { 200: z.object({ ok: z.boolean() }) },
 });
 
@@ -124,6 +125,7 @@ export function exampleRoutes(): MountedRoute[] {
         status: { status: 299, body: { ok: true } },
       };
       if (params.how === 'undeclared') throw problem('budget_exceeded', { scope: 'daily' });
+      if (params.how === 'lack') throw problem('model_not_configured');
       if (params.how === 'throw') throw new Error('the database password is hunter2');
       return replies[params.how] as { status: 200; body: { ok: boolean } };
     }),

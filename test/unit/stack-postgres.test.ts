@@ -10,6 +10,7 @@ import { inheritedEnvironment } from '../../config.ts';
 import { isProcessAlive } from '../../stack/lock.ts';
 import { MACHINE_VARIABLES, type StackLog } from '../../stack/log-port.ts';
 import { type Postgres, type PostgresOptions, startPostgres } from '../../stack/postgres.ts';
+import { findRunningPostgres } from '../../stack/running-postgres.ts';
 
 const silent: StackLog = { info() {}, warn() {} };
 const folder = mkdtempSync(join(tmpdir(), 'steelthread-stack-test-'));
@@ -75,6 +76,15 @@ describe('PostgreSQL of the stack', () => {
         `Another Steelthread (process ${process.pid}) is running`,
       );
     });
+  });
+
+  it('is found by its home while it runs, for commands that are given no DATABASE_URL', async () => {
+    const homeDir = join(folder, 'found');
+    expect(findRunningPostgres(homeDir)).toBeNull();
+    await withPostgres({ homeDir }, async ({ url }) => {
+      expect(findRunningPostgres(homeDir)).toBe(url);
+    });
+    expect(findRunningPostgres(homeDir)).toBeNull();
   });
 
   it('takes another port when the preferred one is taken', async () => {

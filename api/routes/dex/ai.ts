@@ -5,9 +5,10 @@ import {
 } from '../../../contracts/families/dex/ai.ts';
 import type { AssistantDeps } from '../../../domain/assistant/exchanges.ts';
 import { type Suggestion, suggestCommand } from '../../../domain/assistant/suggest.ts';
+import { powershells } from '../../../domain/commands/agents.ts';
 import type { Hub } from '../../events/hub.ts';
 import { type MountedRoute, mount } from '../../mount.ts';
-import { aiTestRoute, PREFERRED_SHELLS } from './ai-test.ts';
+import { aiTestRoute } from './ai-test.ts';
 
 export type DexAiDeps = AssistantDeps & { hub: Hub };
 
@@ -30,7 +31,7 @@ export function dexAiRoutes(deps: DexAiDeps): MountedRoute[] {
         os: body.agent_context?.os ?? undefined,
         // What every Windows has, where it is not known who has what.
         shell: body.agent_context?.shell ?? (body.agent_id ? undefined : 'powershell'),
-        preferredShells: PREFERRED_SHELLS,
+        preferredShells: powershells,
         signal,
       });
       return { status: 200, body: presentSuggestion(suggestion) };

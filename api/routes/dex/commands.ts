@@ -19,6 +19,7 @@ import {
 } from '../../../contracts/families/dex/commands.ts';
 import { MAX_PAGE_SIZE } from '../../../contracts/shared.ts';
 import { getUsableAgent, listUsableAgents } from '../../../domain/agents/registry.ts';
+import { powershells } from '../../../domain/commands/agents.ts';
 import { cancelCommand } from '../../../domain/commands/cancel.ts';
 import { type OutputHeads, readOutputHeads } from '../../../domain/commands/output-heads.ts';
 import { getBatch, getCommand, listCommandViews } from '../../../domain/commands/read.ts';
@@ -29,11 +30,18 @@ import { requestKeyOf } from '../../../domain/idempotency.ts';
 import { can } from '../../../domain/policy.ts';
 import { type MountedRoute, mount } from '../../mount.ts';
 import { mountAll } from '../ananta/mount-all.ts';
-import { presentExecuted, presentResponse, presentResult, presentSent } from './present-command.ts';
+import {
+  presentExecuted,
+  presentListed,
+  presentResponse,
+  presentResult,
+  presentSent,
+} from './present-command.ts';
 import {
   actOf,
-  dexShells,
+  headsOf,
   inDexWords,
+  MAX_SHOWN_BYTES,
   onlyCommand,
   type RunDeps,
   type RunRequest,
@@ -41,8 +49,7 @@ import {
   runToEnd,
 } from './run-command.ts';
 
-/** Most of a stream in an answer about one command, and in a list, bytes. */
-const MAX_SHOWN_BYTES = 1024 * 1024;
+/** Most of a stream in a list, bytes. */
 const MAX_LISTED_BYTES = 4 * 1024;
 
 export type DexCommandDeps = RunDeps & LocalAgentDeps;
@@ -83,7 +90,8 @@ function waitingRoutes(deps: DexCommandDeps): MountedRoute[] {
   return [
     mount(dexAgentCommandRoute, async (request) => {
       const { command, heads } = await execute(request);
-      return { status: 200, body: presentResponse(command, heads) };
+      const isWaiting = isQueueing(request) && command.state === 'queued';
+      return { status: 200, body: (isWaiting ? presentListed : presentResponse)(command, heads) };
     }),
     mount(dexExecuteRoute, async (request) => {
       const { command, heads } = await execute(request);
@@ -96,9 +104,9 @@ function localRoutes(deps: DexCommandDeps): MountedRoute[] {
   const execute = async (request: RunRequest, bodies: readonly DexCommandBody[]) => {
     const acts = bodies.map((body) => actOf(deps, body, false));
     const commands = await runToEnd(deps, request, bodies, () =>
-      runOnServer(deps, request, acts, request.idempotencyKey, dexShells),
+      runOnServer(deps, request, acts, request.idempotencyKey, powershells),
     );
-    return presentAll(deps, request, commands, MAX_SHOWN_BYTES);
+    return presentAll(deps, request, commands, { maxBytes: MAX_SHOWN_BYTES, present: presentResponse });
   };
   return [
     mount(dexExecuteLocalRoute, async (request) => {
@@ -131,7 +139,10 @@ function ledgerRoutes(deps: DexCommandDeps): MountedRoute[] {
       if (can(request.principal, 'list', 'agent')) await getUsableAgent(deps, request, agentId);
       const limit = Math.min(request.query.limit, MAX_PAGE_SIZE);
       const page = await listCommandViews(deps, request, { agentId, limit, cursor: request.query.cursor });
-      const body = await presentAll(deps, request, page.items, MAX_LISTED_BYTES);
+      const body = await presentAll(deps, request, page.items, {
+        maxBytes: MAX_LISTED_BYTES,
+        present: presentListed,
+      });
       return {
         status: 200,
         body,
@@ -169,21 +180,15 @@ async function findCommand(deps: DomainDeps, actor: Actor, commandId: string): P
   return getCommand(deps, actor, commandId);
 }
 
-async function headsOf(deps: DomainDeps, actor: Actor, command: CommandView): Promise<OutputHeads> {
-  const [heads] = await readOutputHeads(deps, actor, [command], MAX_SHOWN_BYTES);
-  if (heads === undefined) throw problem('not_found');
-  return heads;
-}
-
 async function presentAll(
   deps: DomainDeps,
   actor: Actor,
   commands: readonly CommandView[],
-  maxBytes: number,
+  { maxBytes, present }: { maxBytes: number; present: typeof presentResponse },
 ) {
   const heads = await readOutputHeads(deps, actor, commands, maxBytes);
   return commands.flatMap((command, index) => {
     const head = heads[index];
-    return head === undefined ? [] : [presentResponse(command, head)];
+    return head === undefined ? [] : [present(command, head)];
   });
 }

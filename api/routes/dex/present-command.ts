@@ -50,12 +50,22 @@ const idsOf = ({ commandId, agentId }: CommandView) => ({ command_id: commandId,
 
 const timestampOf = (command: CommandView): string => command.finishedAt ?? command.createdAt;
 
+/** The answer of a route that has waited for the end: without one, its time is over. */
 export const presentResponse = (command: CommandView, heads: OutputHeads): DexCommandResponse => ({
   ...presentOutcome(command, heads),
   ...idsOf(command),
   timestamp: timestampOf(command),
   command: command.text,
 });
+
+/** A command of the history: one that goes on has not timed out. */
+export function presentListed(command: CommandView, heads: OutputHeads): DexCommandResponse {
+  const response = presentResponse(command, heads);
+  return isFinalCommandState(command.state) ? response : { ...response, error: pendingText(command) };
+}
+
+const pendingText = ({ state }: CommandView): string =>
+  state === 'queued' ? 'Command waits for the agent' : 'Command is still executing';
 
 /** The answer of a route that has waited for the end. */
 export function presentExecuted(command: CommandView, heads: OutputHeads, isQueueing: boolean): DexExecuted {
@@ -74,6 +84,19 @@ export function presentResult(command: CommandView, heads: OutputHeads): DexComm
   const outcome = presentOutcome(command, heads);
   const result = { ...outcome, return_code: outcome.exit_code, timestamp: timestampOf(command) };
   return { status: 'completed', ...idsOf(command), result };
+}
+
+/** What ran to be looked at: the outcome in `result`, as where it is read later. */
+export function presentTested(command: CommandView, heads: OutputHeads) {
+  const { success, command_id, agent_id, shell, error, ...executed } = presentExecuted(command, heads, false);
+  const { message } = executed;
+  const found = presentResult(command, heads);
+  return {
+    ...{ success, command_id, agent_id, shell, error },
+    status: executed.status === 'timeout' ? ('timeout' as const) : ('completed' as const),
+    ...(message !== undefined && { message }),
+    result: found.status === 'completed' ? found.result : null,
+  };
 }
 
 /** The answer of a route that does not wait. */

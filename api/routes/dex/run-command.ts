@@ -1,27 +1,27 @@
 /** How dex's routes run commands: what they ask for becomes an act, and those that answer with an outcome wait for it. */
-import type { ShellName } from '../../../contracts/act.ts';
 import type { ActRequest, CommandView } from '../../../contracts/commands.ts';
 import { isProblem, problem } from '../../../contracts/errors.ts';
 import type { DexCommandBody } from '../../../contracts/families/dex/commands.ts';
+import { powershells } from '../../../domain/commands/agents.ts';
 import type { InsertedBatch } from '../../../domain/commands/insert.ts';
+import { type OutputHeads, readOutputHeads } from '../../../domain/commands/output-heads.ts';
 import { getBatch, isBatchFinished, viewFinishedBatch } from '../../../domain/commands/read.ts';
 import { runCommands } from '../../../domain/commands/run.ts';
 import type { Actor, DomainDeps } from '../../../domain/deps.ts';
 import { watchBatches } from '../../events/batches.ts';
 import type { Hub } from '../../events/hub.ts';
-import { PREFERRED_SHELLS } from './ai-test.ts';
 
 /** How much longer than a command may run its outcome is waited for, milliseconds. */
 const GRACE_MS = 5_000;
 /** Shortest time a command may wait to be started, milliseconds. */
 const MIN_EXPIRY_MS = 1_000;
 
+/** Most of a stream in an answer about one command, bytes. */
+export const MAX_SHOWN_BYTES = 1024 * 1024;
+
 export type RunDeps = DomainDeps & { hub: Hub };
 /** The part of a request that running needs. */
 export type RunRequest = Actor & { signal: AbortSignal; idempotencyKey: string | null };
-
-/** What this family means by a command, where the agent has it. */
-export const dexShells: readonly ShellName[] = PREFERRED_SHELLS;
 
 export function actOf(deps: DomainDeps, body: DexCommandBody, isQueueing: boolean): ActRequest {
   const timeoutMs =
@@ -49,7 +49,7 @@ export const runOnAgent = (
       request,
       { agentIds: [agentId], act: actOf(deps, body, isQueueing) },
       request.idempotencyKey,
-      { preferredShells: dexShells, onlyConnected: !isQueueing },
+      { preferredShells: powershells, onlyConnected: !isQueueing },
     ),
   );
 
@@ -91,6 +91,13 @@ export function onlyCommand(commands: readonly CommandView[]): CommandView {
   const [command] = commands;
   if (command === undefined) throw problem('not_found');
   return command;
+}
+
+/** The beginning of what a command wrote, for an answer about it alone. */
+export async function headsOf(deps: DomainDeps, actor: Actor, command: CommandView): Promise<OutputHeads> {
+  const [heads] = await readOutputHeads(deps, actor, [command], MAX_SHOWN_BYTES);
+  if (heads === undefined) throw problem('not_found');
+  return heads;
 }
 
 const wordOf: Readonly<Record<string, string>> = {

@@ -47,7 +47,10 @@ export function eventUpgradeRoute(deps: EventUpgradeDeps): UpgradeRoute {
     maxFrameBytes: MAX_CLIENT_FRAME_BYTES,
     async handle(upgrade) {
       const principal = await identifyUpgrade(deps, upgrade);
-      if (principal === null || !can(principal, right.verb, right.resource)) {
+      if (principal === null) {
+        return upgrade.refuse('no good credential; a ticket opens one connection, within 60 seconds');
+      }
+      if (!can(principal, right.verb, right.resource)) {
         return upgrade.refuse('a token of a user who may list events is needed');
       }
       const actor = { principal, address: upgrade.address, requestId: upgrade.requestId };

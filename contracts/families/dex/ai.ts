@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { shellNameSchema } from '../../act.ts';
 import { agentIdSchema } from '../../agent-protocol.ts';
 import { defineRoute } from '../../route.ts';
-import { timeSchema } from '../../shared.ts';
+import { dexOutcomeSchema } from './commands.ts';
 
 /** Longest wish, and longest message of a history, characters. */
 const MAX_MESSAGE_LENGTH = 32 * 1024;
@@ -14,9 +14,9 @@ const MAX_OS_LENGTH = 255;
 
 const messageSchema = z.string().trim().min(1).max(MAX_MESSAGE_LENGTH);
 
-/** Some clients say `prompt` where others say `message`. What else they send of a message is read over. */
+/** Some clients say `prompt` where others say `message`. What else they send of a message of the history is read over. */
 export const dexGenerateBodySchema = z
-  .object({
+  .strictObject({
     message: messageSchema.nullish(),
     prompt: messageSchema.nullish(),
     conversation_history: z
@@ -92,10 +92,10 @@ export type DexGenerated = z.infer<typeof dexGeneratedSchema>;
 
 /** What is missing is told by the handler: as 400, not as 422. */
 export const dexTestBodySchema = z
-  .object({
+  .strictObject({
     command: z.string().nullish(),
     agent_id: z.string().nullish(),
-    timeout: z.number().positive().nullish().meta({ description: 'Seconds; default 30' }),
+    timeout: z.number().positive().nullish().meta({ description: 'Seconds; default DEFAULT_TIMEOUT' }),
     working_directory: z.string().nullish(),
   })
   .nullish();
@@ -113,20 +113,7 @@ export const dexTestedSchema = z
       .nullable()
       .meta({ description: 'What the command wrote to its error output, or what befell it' }),
     message: z.string().optional(),
-    result: z
-      .object({
-        success: z.boolean(),
-        output: z.string(),
-        error: z.string().nullable(),
-        exit_code: z.int().nullable(),
-        return_code: z.int().nullable(),
-        execution_time: z.number().meta({ description: 'Seconds' }),
-        timestamp: timeSchema,
-        outcome: z.string().meta({ description: 'Final state of the command' }),
-        output_truncated: z.boolean(),
-      })
-      .nullable()
-      .meta({ description: 'null: it has not ended yet' }),
+    result: dexOutcomeSchema.nullable().meta({ description: 'null: it has not ended yet' }),
     ...safety,
     analysis: z
       .string()

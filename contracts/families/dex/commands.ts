@@ -9,7 +9,7 @@ import { DEFAULT_PAGE_SIZE, timeSchema } from '../../shared.ts';
 /** Most commands of one batch request. */
 export const MAX_DEX_BATCH = 100;
 
-export const dexCommandBodySchema = z.object({
+export const dexCommandBodySchema = z.strictObject({
   command: z
     .string()
     .max(120 * 1024)
@@ -71,6 +71,11 @@ const sentSchema = z.object({
 export type DexSent = z.infer<typeof sentSchema>;
 
 const { command_id, agent_id, ...resultShape } = outcomeShape;
+export const dexOutcomeSchema = z.object({
+  ...resultShape,
+  return_code: z.int().nullable(),
+  timestamp: timeSchema,
+});
 export const dexCommandResultSchema = z
   .union([
     z.object({ status: z.literal('pending'), command_id, agent_id, message: z.string() }),
@@ -78,7 +83,7 @@ export const dexCommandResultSchema = z
       status: z.literal('completed'),
       command_id,
       agent_id,
-      result: z.object({ ...resultShape, return_code: z.int().nullable(), timestamp: timeSchema }),
+      result: dexOutcomeSchema,
     }),
   ])
   .meta({ id: 'DexCommandResult' });
@@ -234,7 +239,7 @@ export const dexRerunRoute = defineRoute({
   path: '/api/v1/commands/{commandId}/rerun-failed',
   summary: 'Run again what failed of the commands that were sent together with this one',
   description: 'On the same agents, the very same command. Agents that were deleted meanwhile are left out.',
-  body: z.object({ outcomes: z.array(z.enum(rerunOutcomes)).min(1).optional() }).nullish(),
+  body: z.strictObject({ outcomes: z.array(z.enum(rerunOutcomes)).min(1).optional() }).nullish(),
   replies: {
     200: z.object({ executed_command: z.string(), results: z.array(sentSchema) }),
   },

@@ -4,9 +4,9 @@ import { createEnrolmentBodySchema } from '../../agents.ts';
 import { agentNameSchema, installerErrors, installerReply, serverUrlSchema } from '../../installer.ts';
 import { defineRoute } from '../../route.ts';
 
-/** Everything has a default, and so has the body. Members nobody knows are left out, as the original did. */
+/** Everything has a default, and so has the body. */
 export const dexInstallerBodySchema = z
-  .object({
+  .strictObject({
     server_url: serverUrlSchema.or(z.literal('')).nullish().meta({ description: 'Default: PUBLIC_URL' }),
     api_token: z.string().max(4096).nullish().meta({
       description: 'Taken and not used: every package gets an enrolment token of its own',
@@ -36,6 +36,7 @@ const shared = { family: 'dex', tags: ['dex'], auth: 'user', resource: 'installe
 const making = {
   ...shared,
   method: 'POST',
+  takesIdempotencyKey: true,
   rateClass: 'write',
   verb: 'create',
   body: dexInstallerBodySchema,

@@ -47,7 +47,10 @@ const scriptText = z
   .max(32 * 1024)
   .refine((text) => text.trim() !== '', { error: 'must not be empty' });
 
-export const dexSavedBodySchema = z.object({
+/** What clients have read and send back; the server's own, so it goes nowhere. */
+const readOnly = z.unknown().optional().meta({ description: 'Ignored: the server knows' });
+
+export const dexSavedBodySchema = z.strictObject({
   name: savedContentShape.name,
   command: scriptText,
   description: savedContentShape.description.optional(),
@@ -57,10 +60,13 @@ export const dexSavedBodySchema = z.object({
   version: savedContentShape.version.nullish(),
   author: savedContentShape.author.optional(),
   is_system: z.boolean().nullish().meta({ description: 'Ignored: only what comes with the system is' }),
+  id: readOnly,
+  created_at: readOnly,
+  updated_at: readOnly,
 });
 export type DexSavedBody = z.infer<typeof dexSavedBodySchema>;
 
-/** What is not given stays as it is. Clients send back what they read, so ids and times are let through. */
+/** What is not given stays as it is. */
 export const dexSavedChangeSchema = dexSavedBodySchema.partial();
 
 export const dexSavedCommandSchema = z
@@ -90,7 +96,7 @@ export const dexSavedCommandSchema = z
   .meta({ id: 'DexSavedCommand' });
 export type DexSavedCommand = z.infer<typeof dexSavedCommandSchema>;
 
-export const dexExecuteSavedBodySchema = z.object({
+export const dexExecuteSavedBodySchema = z.strictObject({
   agent_ids: z.array(agentIdSchema).min(1).max(MAX_AGENTS),
   parameters: z.record(z.string().max(64), parameterValueSchema.nullable()).nullish(),
   timeout: z.number().min(1).nullish().meta({ description: 'Seconds; default 30, at most MAX_TIMEOUT' }),
