@@ -124,3 +124,14 @@ export async function releaseSilentConnections(db: Queryable, silentMs: number):
   );
   return rows.map((row) => row.agent_id);
 }
+
+/** Those of the agents whose socket some bridge holds. */
+export async function listConnectedAgents(db: Queryable, agentIds: readonly string[]): Promise<Set<string>> {
+  const rows = await query<{ id: string }>(
+    db,
+    `select agent_id as id from agent_connections
+     where agent_id = any(cast(:ids as text[])) and bridge_id is not null`,
+    { ids: [...agentIds] },
+  );
+  return new Set(rows.map(({ id }) => id));
+}

@@ -2,8 +2,8 @@
 import type { ShellName } from '../../contracts/act.ts';
 import type { ActRequest } from '../../contracts/commands.ts';
 import { problem } from '../../contracts/errors.ts';
+import { listConnectedAgents } from '../../db/agent-connections.ts';
 import type { Queryable } from '../../db/database.ts';
-import { listConnectedAgents } from '../../db/saved-commands.ts';
 import { type BatchAgent, getBatchAgents, resolveShell } from './agents.ts';
 
 export interface TargetWish {

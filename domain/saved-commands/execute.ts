@@ -1,16 +1,17 @@
 /** Run a saved command on many agents: one act, and so one batch, for each shell that is found on them. */
+
 import { validate as isUuid, v7 as uuidv7 } from 'uuid';
 import { type Act, adHocBinding, type ShellName } from '../../contracts/act.ts';
 import type { ActRequest } from '../../contracts/commands.ts';
 import { isProblem, problem, type SteelthreadError } from '../../contracts/errors.ts';
 import type { ExecuteSavedBody, ParameterValue, SavedContent } from '../../contracts/saved-commands.ts';
+import { listConnectedAgents } from '../../db/agent-connections.ts';
 import { listCommandTargets } from '../../db/agents.ts';
 import {
   findRevision,
   findSavedCommand,
   findSavedRun,
   insertSavedRun,
-  listConnectedAgents,
   type SavedRunRow,
 } from '../../db/saved-commands.ts';
 import { buildAct } from '../commands/act-request.ts';

@@ -10,8 +10,8 @@ import { requestKeyOf } from '../../../domain/idempotency.ts';
 import { rotateAgentToken } from '../../../domain/identity/agent-token.ts';
 import type { IdentityDeps } from '../../../domain/identity/deps.ts';
 import type { MountedRoute } from '../../mount.ts';
+import { mountAll } from '../mount-all.ts';
 import { success } from './envelope.ts';
-import { mountAll } from './mount-all.ts';
 
 /** `/audit-logs`, `/audit/analyze`, `/rotate-token`, and the same under `/api/system`. */
 export function anantaAuditRoutes(deps: IdentityDeps): MountedRoute[] {

@@ -16,8 +16,8 @@ import { getOwnUser } from '../../../domain/identity/own-account.ts';
 import { refresh } from '../../../domain/identity/refresh.ts';
 import type { IssuedTokens } from '../../../domain/identity/tokens.ts';
 import type { MountedRoute } from '../../mount.ts';
+import { mountAll } from '../mount-all.ts';
 import { given, success } from './envelope.ts';
-import { mountAll } from './mount-all.ts';
 
 /** `/login`, `/refresh-token`, `/me`, `/change-password`, and the same under `/api/auth`. */
 export function anantaAuthRoutes(deps: IdentityDeps): MountedRoute[] {

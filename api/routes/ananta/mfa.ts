@@ -8,8 +8,8 @@ import type { IdentityDeps } from '../../../domain/identity/deps.ts';
 import { disableMfa, setupMfa, verifyMfa } from '../../../domain/identity/mfa.ts';
 import { reissueAccessToken } from '../../../domain/identity/own-session.ts';
 import type { MountedRoute } from '../../mount.ts';
+import { mountAll } from '../mount-all.ts';
 import { given, success } from './envelope.ts';
-import { mountAll } from './mount-all.ts';
 
 /** `/mfa/setup`, `/mfa/verify`, `/mfa/disable`, and the same under `/api/auth`. */
 export function anantaMfaRoutes(deps: IdentityDeps): MountedRoute[] {

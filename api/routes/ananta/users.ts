@@ -21,8 +21,8 @@ import {
   setRole,
 } from '../../../domain/identity/users.ts';
 import type { MountedRoute } from '../../mount.ts';
+import { mountAll } from '../mount-all.ts';
 import { given, success } from './envelope.ts';
-import { mountAll } from './mount-all.ts';
 
 /** `/users`, and the same under `/api/auth` and `/api/admin`. */
 export function anantaUserRoutes(deps: IdentityDeps): MountedRoute[] {

@@ -29,7 +29,7 @@ import type { Actor, DomainDeps } from '../../../domain/deps.ts';
 import { requestKeyOf } from '../../../domain/idempotency.ts';
 import { can } from '../../../domain/policy.ts';
 import { type MountedRoute, mount } from '../../mount.ts';
-import { mountAll } from '../ananta/mount-all.ts';
+import { mountAll } from '../mount-all.ts';
 import {
   presentExecuted,
   presentListed,

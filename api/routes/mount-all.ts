@@ -1,5 +1,5 @@
-import type { Handler, RouteContract } from '../../../contracts/route.ts';
-import { type MountedRoute, mount } from '../../mount.ts';
+import type { Handler, RouteContract } from '../../contracts/route.ts';
+import { type MountedRoute, mount } from '../mount.ts';
 
 /** One handler for a route that stands on several paths. */
 export function mountAll<const Contract extends RouteContract, Handle extends Handler<Contract>>(
