@@ -28,19 +28,22 @@ export async function identifyUpgrade(
 
 /**
  * Completes the handshake for this principal and holds it against the bound of its sockets.
- * `onGone` is called when its credential ends, or the right to this socket: close it then.
+ * What `take` makes of the socket is expelled when its credential ends, or the right to this socket.
  * @throws rate_limited when it holds too many
  */
-export async function acceptUserSocket(
+export async function acceptUserSocket<Socket extends { expel(): void }>(
   { sessions, streams }: Pick<UserSocketDeps, 'sessions' | 'streams'>,
   upgrade: Upgrade,
-  { principal, right, onGone }: { principal: Principal; right: Right; onGone: () => void },
-): Promise<{ ws: WebSocket; viewer: Viewer }> {
+  { principal, right }: { principal: Principal; right: Right },
+  take: (ws: WebSocket, viewer: Viewer) => Socket,
+): Promise<{ socket: Socket; viewer: Viewer }> {
   const leave = streams.enter(principal);
   upgrade.request.socket.once('close', leave);
   if (upgrade.request.socket.destroyed) leave();
   const ws = await upgrade.accept();
-  const viewer = sessions.watch(principal, onGone, right);
+  // The watch never calls before this turn is over, so there is a socket to expel by then.
+  const viewer = sessions.watch(principal, () => socket.expel(), right);
   ws.once('close', () => viewer.stop());
-  return { ws, viewer };
+  const socket = take(ws, viewer);
+  return { socket, viewer };
 }

@@ -63,12 +63,16 @@ async function start(given: Given = {}): Promise<Stage> {
       const authenticate = given.authenticate ?? authenticateByName;
       const principal = await identifyUpgrade({ authenticate }, upgrade);
       if (principal === null) return upgrade.refuse('nobody');
-      const onGone = (): void => socket?.close(1008, 'gone');
-      let socket: WebSocket | undefined;
-      const held = await acceptUserSocket({ sessions, streams }, upgrade, { principal, right, onGone });
-      socket = held.ws as unknown as WebSocket;
-      viewers.push(held.viewer);
-      held.ws.send('hello');
+      const { viewer } = await acceptUserSocket(
+        { sessions, streams },
+        upgrade,
+        { principal, right },
+        (ws) => {
+          ws.send('hello');
+          return { expel: () => ws.close(1008, 'gone') };
+        },
+      );
+      viewers.push(viewer);
     },
   };
   const server = await startTestServer({

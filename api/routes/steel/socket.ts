@@ -1,7 +1,7 @@
 import { isProblem } from '../../../contracts/errors.ts';
 import { MAX_STEEL_FRAME_BYTES } from '../../../contracts/families/steel/socket.ts';
 import { can } from '../../../domain/policy.ts';
-import { createSteelSocket, type SteelSocket, type SteelSocketDeps } from '../../events/steel-socket.ts';
+import { createSteelSocket, type SteelSocketDeps } from '../../events/steel-socket.ts';
 import type { UpgradeRoute } from '../../upgrade.ts';
 import { acceptUserSocket, identifyUpgrade, type UserSocketDeps } from '../../user-sockets.ts';
 
@@ -17,16 +17,10 @@ export function steelUpgradeRoute(deps: SteelSocketDeps & UserSocketDeps): Upgra
       if (principal === null || !can(principal, right.verb, right.resource)) {
         return upgrade.refuse('a token of a user who may list events is needed');
       }
-      let socket: SteelSocket | undefined;
-      let hasGone = false;
-      const onGone = (): void => {
-        hasGone = true;
-        socket?.expel();
-      };
       try {
-        const { ws, viewer } = await acceptUserSocket(deps, upgrade, { principal, right, onGone });
-        socket = createSteelSocket(deps, ws, viewer);
-        if (hasGone) socket.expel();
+        await acceptUserSocket(deps, upgrade, { principal, right }, (ws, viewer) =>
+          createSteelSocket(deps, ws, viewer),
+        );
       } catch (error) {
         if (!isProblem(error, 'rate_limited')) throw error;
         await upgrade.refuse('too many open streams and sockets');

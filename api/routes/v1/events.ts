@@ -61,9 +61,9 @@ export function eventUpgradeRoute(deps: EventUpgradeDeps): UpgradeRoute {
         parseQuery(upgrade.query),
         typeof lastEventId === 'string' && lastEventId !== '' ? lastEventId : null,
       );
-      const onGone = (): void => socket.expel();
-      const { ws, viewer } = await acceptUserSocket(deps, upgrade, { principal, right, onGone });
-      const socket = createEventSocket(ws, deps.shutdown);
+      const { socket, viewer } = await acceptUserSocket(deps, upgrade, { principal, right }, (ws) =>
+        createEventSocket(ws, deps.shutdown),
+      );
       feedEvents(deps, { viewer, ...opened }, socket).catch((err: unknown) => {
         deps.log.error({ event: 'event_socket_failed', path: upgrade.safePath, err });
         socket.fail();
