@@ -255,28 +255,17 @@ describe('the registry', () => {
   });
 
   it('names the open sockets that must be closed', async () => {
-    const ids = [];
-    for (const id of ['stays', 'revoked-one', 'rotated', 'replaced-before'])
-      ids.push((await enrolNew(id)).agentId);
-    await rotateAgentToken(stack.deps, operator, 'replaced-before');
-    await stack.db('agent_connections').insert(
-      ids.map((agent_id) => ({
-        agent_id,
-        epoch: 1,
-        connected_at: stack.db.raw("now() + interval '1 second'"),
-      })),
-    );
+    const ids = ['stays', 'revoked-one', 'rotated', 'replaced-before'];
+    const tokens = new Map<string, string>();
+    for (const id of ids) tokens.set(id, (await enrolNew(id)).agentToken);
+    tokens.set('replaced-before', await rotateAgentToken(stack.deps, operator, 'replaced-before'));
+    for (const [agentId, token] of tokens) {
+      const { credentialId } = await identify(stack.deps, token);
+      await stack
+        .db('agent_connections')
+        .insert({ agent_id: agentId, epoch: 1, token_id: credentialId, connected_at: stack.db.fn.now() });
+    }
     expect(await findAgentsToDisconnect(stack.db, ids)).toEqual([]);
-    await stack
-      .db('agent_connections')
-      .update({ connected_at: stack.db.raw("connected_at - interval '1 minute'") });
-    await stack
-      .db('agent_tokens')
-      .whereIn('agent_id', ids)
-      .update({
-        created_at: stack.db.raw("created_at - interval '2 minutes'"),
-        revoked_at: stack.db.raw("revoked_at - interval '2 minutes'"),
-      });
     await revokeAgent(stack.deps, operator, 'revoked-one');
     await rotateAgentToken(stack.deps, operator, 'rotated');
     const found = await findAgentsToDisconnect(stack.db, [...ids, 'never-was']);
