@@ -15,6 +15,16 @@ import { taskVersions } from './0013_task_versions.ts';
 import { agentPresence } from './0014_agent_presence.ts';
 import { savedCommands } from './0015_saved_commands.ts';
 import { taskListFilters } from './0016_task_list_filters.ts';
+import { rollouts } from './0017_rollouts.ts';
+import { alerts } from './0018_alerts.ts';
+import { schedules } from './0019_schedules.ts';
+import { webhooks } from './0020_webhooks.ts';
+import { terminalSessions } from './0021_terminal_sessions.ts';
+import { teams } from './0022_teams.ts';
+import { taskDetails } from './0023_task_details.ts';
+import { modelHistory } from './0024_model_history.ts';
+import { statsHistory } from './0025_stats_history.ts';
+import { urlAgents } from './0026_url_agents.ts';
 import type { Migration } from './migration.ts';
 
 export const migrations: readonly Migration[] = [
@@ -34,4 +44,14 @@ export const migrations: readonly Migration[] = [
   agentPresence,
   savedCommands,
   taskListFilters,
+  rollouts,
+  alerts,
+  schedules,
+  webhooks,
+  terminalSessions,
+  teams,
+  taskDetails,
+  modelHistory,
+  statsHistory,
+  urlAgents,
 ];
