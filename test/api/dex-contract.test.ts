@@ -95,7 +95,8 @@ const savedKeys = [
 const settingKeys = ['key', 'value', 'description', 'is_encrypted', 'created_at', 'updated_at'];
 const userKeys = ['id', 'username', 'email', 'full_name', 'is_active', 'created_at', 'last_login'];
 
-const command = { command: 'echo hi', timeout: 20 };
+/** With a field that a client of another version sends: it is read over. */
+const command = { command: 'echo hi', timeout: 20, client_hint: 'of-another-version' };
 const installer = {
   server_url: 'https://hub.example',
   api_token: 'x',

@@ -16,7 +16,7 @@ const messageSchema = z.string().trim().min(1).max(MAX_MESSAGE_LENGTH);
 
 /** Some clients say `prompt` where others say `message`. What else they send of a message of the history is read over. */
 export const dexGenerateBodySchema = z
-  .strictObject({
+  .object({
     message: messageSchema.nullish(),
     prompt: messageSchema.nullish(),
     conversation_history: z
@@ -92,7 +92,7 @@ export type DexGenerated = z.infer<typeof dexGeneratedSchema>;
 
 /** What is missing is told by the handler: as 400, not as 422. */
 export const dexTestBodySchema = z
-  .strictObject({
+  .object({
     command: z.string().nullish(),
     agent_id: z.string().nullish(),
     timeout: z.number().positive().nullish().meta({ description: 'Seconds; default DEFAULT_TIMEOUT' }),

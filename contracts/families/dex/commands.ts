@@ -9,7 +9,7 @@ import { DEFAULT_PAGE_SIZE, timeSchema } from '../../shared.ts';
 /** Most commands of one batch request. */
 export const MAX_DEX_BATCH = 100;
 
-export const dexCommandBodySchema = z.strictObject({
+export const dexCommandBodySchema = z.object({
   command: z
     .string()
     .max(120 * 1024)
@@ -239,7 +239,7 @@ export const dexRerunRoute = defineRoute({
   path: '/api/v1/commands/{commandId}/rerun-failed',
   summary: 'Run again what failed of the commands that were sent together with this one',
   description: 'On the same agents, the very same command. Agents that were deleted meanwhile are left out.',
-  body: z.strictObject({ outcomes: z.array(z.enum(rerunOutcomes)).min(1).optional() }).nullish(),
+  body: z.object({ outcomes: z.array(z.enum(rerunOutcomes)).min(1).optional() }).nullish(),
   replies: {
     200: z.object({ executed_command: z.string(), results: z.array(sentSchema) }),
   },

@@ -6,7 +6,7 @@ import { defineRoute } from '../../route.ts';
 
 /** Everything has a default, and so has the body. */
 export const dexInstallerBodySchema = z
-  .strictObject({
+  .object({
     server_url: serverUrlSchema.or(z.literal('')).nullish().meta({ description: 'Default: PUBLIC_URL' }),
     api_token: z.string().max(4096).nullish().meta({
       description: 'Taken and not used: every package gets an enrolment token of its own',

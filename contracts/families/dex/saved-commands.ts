@@ -50,7 +50,7 @@ const scriptText = z
 /** What clients have read and send back; the server's own, so it goes nowhere. */
 const readOnly = z.unknown().optional().meta({ description: 'Ignored: the server knows' });
 
-export const dexSavedBodySchema = z.strictObject({
+export const dexSavedBodySchema = z.object({
   name: savedContentShape.name,
   command: scriptText,
   description: savedContentShape.description.optional(),
@@ -96,7 +96,7 @@ export const dexSavedCommandSchema = z
   .meta({ id: 'DexSavedCommand' });
 export type DexSavedCommand = z.infer<typeof dexSavedCommandSchema>;
 
-export const dexExecuteSavedBodySchema = z.strictObject({
+export const dexExecuteSavedBodySchema = z.object({
   agent_ids: z.array(agentIdSchema).min(1).max(MAX_AGENTS),
   parameters: z.record(z.string().max(64), parameterValueSchema.nullable()).nullish(),
   timeout: z.number().min(1).nullish().meta({ description: 'Seconds; default 30, at most MAX_TIMEOUT' }),
