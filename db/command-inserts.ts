@@ -115,39 +115,18 @@ const rowToInserted = (row: StoredInserted): InsertedCommand => ({
   state: row.state,
 });
 
+const batchInsert = `with ${insertParts('true')} select command_id, agent_id, state from inserted`;
+
 /**
  * Insert act, batch and commands in one statement.
  * @returns what was inserted. An id that exists already is left out: the caller compares.
  */
 export async function insertBatchRows(db: Queryable, input: NewBatchRows): Promise<InsertedCommand[]> {
-  const rows = await query<StoredInserted>(
-    db,
-    `with ${insertParts('true')} select command_id, agent_id, state from inserted`,
-    bindingsOf(input),
-  );
+  const rows = await query<StoredInserted>(db, batchInsert, bindingsOf(input));
   return rows.map(rowToInserted);
 }
 
-/** A batch that is inserted without a look at its agents first. */
-export interface UsualBatchRows extends NewBatchRows {
-  audit: AuditEntry;
-  /** The default shell that every agent must have, where the act was made for it; null when no agent's matters. */
-  defaultShell: string | null;
-}
-
-/**
- * Insert an ad-hoc batch with its audit row and its events, in one statement that is a transaction of its own. It
- * writes what `insertBatch` (domain/commands/insert.ts) writes; a test compares the rows of both.
- * @returns undefined when an agent is unknown or revoked, gets its commands another way than by its socket, or has
- *   another default shell: then nothing was written
- */
-export async function insertUsualBatch(
-  db: Db,
-  input: UsualBatchRows,
-): Promise<{ commands: InsertedCommand[]; events: EventRow[] } | undefined> {
-  const row = await queryOne<{ commands: StoredInserted[]; events: StoredJson<StoredEvent>[] }>(
-    db,
-    `with usable as materialized (
+const usualInsert = `with usable as materialized (
        select count(*) = cast(:size as integer) as are_all
        from agents a
        where a.id = any(cast(:agent_ids as text[]))
@@ -171,7 +150,28 @@ export async function insertUsualBatch(
      )
      select (select coalesce(jsonb_agg(to_jsonb(inserted)), '[]') from inserted) as commands,
             (select coalesce(jsonb_agg(to_jsonb(emitted) order by id), '[]') from emitted) as events
-     from usable where are_all`,
+     from usable where are_all`;
+
+/** A batch that is inserted without a look at its agents first. */
+export interface UsualBatchRows extends NewBatchRows {
+  audit: AuditEntry;
+  /** The default shell that every agent must have, where the act was made for it; null when no agent's matters. */
+  defaultShell: string | null;
+}
+
+/**
+ * Insert an ad-hoc batch with its audit row and its events, in one statement that is a transaction of its own. It
+ * writes what `insertBatch` (domain/commands/insert.ts) writes; a test compares the rows of both.
+ * @returns undefined when an agent is unknown or revoked, gets its commands another way than by its socket, or has
+ *   another default shell: then nothing was written
+ */
+export async function insertUsualBatch(
+  db: Db,
+  input: UsualBatchRows,
+): Promise<{ commands: InsertedCommand[]; events: EventRow[] } | undefined> {
+  const row = await queryOne<{ commands: StoredInserted[]; events: StoredJson<StoredEvent>[] }>(
+    db,
+    usualInsert,
     {
       ...bindingsOf(input),
       default_shell: input.defaultShell,

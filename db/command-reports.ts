@@ -40,16 +40,7 @@ export interface UsualRecord {
   outbox: OutboxRow[];
 }
 
-/** Record those of the changes that find their row as they expect it; each command at most once in `changes`. */
-export async function recordUsualChanges(db: Db, changes: readonly UsualChange[]): Promise<UsualRecord> {
-  const row = await queryOne<{
-    commands: StoredJson<StoredCommand>[];
-    batches: StoredJson<StoredBatch>[];
-    events: StoredJson<StoredEvent>[];
-    outbox: StoredJson<StoredOutbox>[];
-  }>(
-    db,
-    `with said as (
+const usualRecord = `with said as (
        select * from jsonb_to_recordset(cast(:rows as jsonb)) as r(${changeRecordColumns},
          agent_id text, journal_id uuid, digest text, from_states text[])
      ), held as materialized (
@@ -99,21 +90,28 @@ export async function recordUsualChanges(db: Db, changes: readonly UsualChange[]
      select (select coalesce(jsonb_agg(to_jsonb(changed)), '[]') from changed) as commands,
             (select coalesce(jsonb_agg(to_jsonb(counted)), '[]') from counted) as batches,
             (select coalesce(jsonb_agg(to_jsonb(emitted) order by id), '[]') from emitted) as events,
-            (select coalesce(jsonb_agg(to_jsonb(rung) order by id), '[]') from rung) as outbox`,
-    {
-      ids: changes.map(({ change }) => change.commandId),
-      margin_ms: UNKNOWN_MARGIN_MS,
-      rows: JSON.stringify(
-        changes.map(({ change, agentId, journalId, digest, from }) => ({
-          ...changeRecord(change),
-          agent_id: agentId,
-          journal_id: journalId,
-          digest,
-          from_states: from,
-        })),
-      ),
-    },
-  );
+            (select coalesce(jsonb_agg(to_jsonb(rung) order by id), '[]') from rung) as outbox`;
+
+/** Record those of the changes that find their row as they expect it; each command at most once in `changes`. */
+export async function recordUsualChanges(db: Db, changes: readonly UsualChange[]): Promise<UsualRecord> {
+  const row = await queryOne<{
+    commands: StoredJson<StoredCommand>[];
+    batches: StoredJson<StoredBatch>[];
+    events: StoredJson<StoredEvent>[];
+    outbox: StoredJson<StoredOutbox>[];
+  }>(db, usualRecord, {
+    ids: changes.map(({ change }) => change.commandId),
+    margin_ms: UNKNOWN_MARGIN_MS,
+    rows: JSON.stringify(
+      changes.map(({ change, agentId, journalId, digest, from }) => ({
+        ...changeRecord(change),
+        agent_id: agentId,
+        journal_id: journalId,
+        digest,
+        from_states: from,
+      })),
+    ),
+  });
   return {
     commands: (row?.commands ?? []).map((command) => rowToCommand(withDates(command, commandTimes))),
     batches: (row?.batches ?? []).map((batch) => rowToBatch(withDates(batch, batchTimes))),
