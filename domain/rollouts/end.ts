@@ -1,0 +1,69 @@
+/** How a rollout ends: its row, its event, and what is still out. */
+import type { EventType } from '../../contracts/events.ts';
+import type { RolloutEnd } from '../../contracts/rollouts.ts';
+import { findRolloutBatch } from '../../db/rollout-batches.ts';
+import { listOpenBatches } from '../../db/rollout-targets.ts';
+import { type LockedRollout, type RolloutRow, updateRollout } from '../../db/rollouts.ts';
+import { cancelSelection } from '../commands/cancel.ts';
+import type { Unit } from '../transact.ts';
+
+const endEvents = {
+  completed: 'rollout.completed',
+  failed: 'rollout.failed',
+  canceled: 'rollout.canceled',
+  expired: 'rollout.expired',
+} as const satisfies Record<RolloutEnd, EventType>;
+
+export const isEnded = (rollout: Pick<RolloutRow, 'endedAt'>): boolean => rollout.endedAt !== null;
+
+/** The state of an ended rollout. */
+export function endOf({ id, state }: Pick<RolloutRow, 'id' | 'state'>): RolloutEnd {
+  if (state in endEvents) return state as RolloutEnd;
+  throw new Error(`rollout ${id} has ended as ${state}`);
+}
+
+/** End a locked rollout of which nothing is out. */
+export async function endRollout(
+  unit: Unit,
+  rollout: LockedRollout,
+  end: RolloutEnd,
+  reason: string | null,
+): Promise<RolloutRow> {
+  const ended = await updateRollout(unit.trx, rollout.id, {
+    state: end,
+    ...(reason === null ? {} : { reason }),
+    endedAt: rollout.now,
+    nextBatchAt: null,
+    approvalExpiresAt: null,
+  });
+  emitRollout(unit, endEvents[end], ended, { reason, batchNo: ended.batchNo, ...ended.tally });
+  return ended;
+}
+
+/** Every event of a rollout names it and its creator. */
+export function emitRollout(
+  unit: Unit,
+  type: EventType,
+  rollout: Pick<RolloutRow, 'id' | 'creatorId'>,
+  data: Record<string, unknown> = {},
+): void {
+  unit.emit(type, { ownerId: rollout.creatorId, data: { rolloutId: rollout.id, ...data } });
+}
+
+/** Batches of the ledger that the rollout has out. */
+export async function listBatchesOut(
+  unit: Unit,
+  { id, batchNo }: Pick<RolloutRow, 'id' | 'batchNo'>,
+): Promise<string[]> {
+  const batch = batchNo === 0 ? undefined : await findRolloutBatch(unit.trx, id, batchNo);
+  return batch === undefined || batch.finishedAt !== null ? [] : listOpenBatches(unit.trx, batch.batchIds);
+}
+
+/** Cancel what is out: queued commands end now, running ones are told to stop. @returns how many may still run */
+export async function stopBatches(unit: Unit, batchIds: readonly string[], reason: string): Promise<number> {
+  let out = 0;
+  for (const batchId of [...batchIds].sort()) {
+    out += await cancelSelection(unit, { kind: 'batch', batchId }, reason);
+  }
+  return out;
+}
