@@ -8,6 +8,7 @@ import { addDemoCommand } from './commands/demo.ts';
 import { addDevCommand } from './commands/dev.ts';
 import { addEnrolTokenCommand } from './commands/enrol-token.ts';
 import { addMigrateCommand } from './commands/migrate.ts';
+import { addRouteCommands } from './commands/routes.ts';
 import { addServiceCommands } from './commands/services.ts';
 import { addUserCommand } from './commands/user.ts';
 import { printable } from './demo/printable.ts';
@@ -32,6 +33,7 @@ for (const add of [
   addAuditCommand,
   addUserCommand,
   addConfigCommand,
+  addRouteCommands,
 ]) {
   add(program);
 }

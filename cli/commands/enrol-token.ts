@@ -3,6 +3,7 @@ import { type ApiClient, ApiError, createApiClient } from '../../client/api-clie
 import { type Config, loadConfig } from '../../config.ts';
 import { createEnrolmentRoute } from '../../contracts/agent-routes.ts';
 import { loginRoute } from '../../contracts/auth.ts';
+import { apiAddressOf } from '../api-address.ts';
 import { askSecret } from '../ask-secret.ts';
 import { CommandError, exitCodes } from '../exit-codes.ts';
 
@@ -38,7 +39,7 @@ Prints the token alone on standard output.`,
 
 async function makeToken(options: Options): Promise<void> {
   const config = loadConfig('cli');
-  const url = options.url ?? config.publicUrl ?? addressOf(config);
+  const url = options.url ?? apiAddressOf(config);
   try {
     const api = await connect(url, options.username ?? config.adminUsername, config);
     const enrolment = await api.call(createEnrolmentRoute, {
@@ -69,14 +70,6 @@ async function connect(url: string, username: string, config: Config): Promise<A
   }
   const { accessToken } = await createApiClient({ url }).call(loginRoute, { body: { username, password } });
   return createApiClient({ url, token: accessToken });
-}
-
-function addressOf({ listen, tlsCert }: Config): string {
-  const [first] = listen;
-  if (first === undefined || first.port === 0) {
-    throw new CommandError('LISTEN names no port: give --url', { exitCode: exitCodes.usage });
-  }
-  return `${tlsCert === null ? 'http' : 'https'}://127.0.0.1:${first.port}`;
 }
 
 function collect(value: string, earlier: string[]): string[] {
