@@ -1,18 +1,35 @@
+import type { RolloutActivities } from '../contracts/rollout-workflow.ts';
+import type { ScheduleActivities } from '../contracts/schedule-io.ts';
+import type { WebhookActivities } from '../contracts/webhook-workflow.ts';
 import type { TaskActivities } from '../contracts/workflow-io.ts';
+import type { WebhookDeps } from '../domain/webhooks/deps.ts';
+import { createAdvanceRollout } from './advance-rollout.ts';
+import { createBeginScheduledRun } from './begin-scheduled-run.ts';
+import { createCancelRollout } from './cancel-rollout.ts';
+import { createDeliverWebhooks } from './deliver-webhooks.ts';
 import { createEndTask } from './end-task.ts';
 import { createExpireApproval } from './expire-approval.ts';
+import { createJudgeStep } from './judge-step.ts';
 import { createPropose } from './propose.ts';
 import { createReadBatch } from './read-batch.ts';
 import type { ActivityDeps } from './run-activity.ts';
 
 export type { ActivityDeps } from './run-activity.ts';
 
-/** The effects of the task workflow, one file each. */
-export function createActivities(deps: ActivityDeps): TaskActivities {
+/** Everything that workflows ask for. */
+export type WorkerActivities = TaskActivities & RolloutActivities & WebhookActivities & ScheduleActivities;
+
+/** The effects of workflows, one file each. */
+export function createActivities(deps: ActivityDeps & WebhookDeps): WorkerActivities {
   return {
     propose: createPropose(deps),
     expireApproval: createExpireApproval(deps),
     readBatch: createReadBatch(deps),
     endTask: createEndTask(deps),
+    deliverWebhooks: createDeliverWebhooks(deps),
+    advanceRollout: createAdvanceRollout(deps),
+    cancelRollout: createCancelRollout(deps),
+    judgeStep: createJudgeStep(deps),
+    beginScheduledRun: createBeginScheduledRun(deps),
   };
 }

@@ -40,6 +40,29 @@ export interface TaskRow {
   archivedAt: Date | null;
   createdAt: Date;
   updatedAt: Date;
+  /** A family's word for a state that has two (ananta: `todo` for created). */
+  statusLabel: string | null;
+  /** In the words of whoever created it. */
+  priority: string;
+  tags: string[];
+  /** Public id of the task it is part of, which may be another installation's. */
+  parentTaskId: string | null;
+  /** Public ids of what it waits for. */
+  dependsOn: string[];
+  /** Some task waits, or has waited, for this one. */
+  isNeeded: boolean;
+  /** Since when it is blocked, null when it is not. */
+  blockedAt: Date | null;
+  teamId: string | null;
+  roleId: string | null;
+  templateId: string | null;
+  /** Where every change of its status is posted to. */
+  callbackUrl: string | null;
+  sealedCallbackToken: string | null;
+  /** Token for its agent, where whoever assigned it gave one. */
+  sealedAgentToken: string | null;
+  /** Of the request that created it, where the client chose the id. */
+  requestSha256: string | null;
 }
 
 /** TaskRow property → column, in one place; every statement below derives its names from it. */
@@ -77,9 +100,25 @@ const columnOf = {
   archivedAt: 'archived_at',
   createdAt: 'created_at',
   updatedAt: 'updated_at',
+  statusLabel: 'status_label',
+  priority: 'priority',
+  tags: 'tags',
+  parentTaskId: 'parent_task_id',
+  dependsOn: 'depends_on',
+  isNeeded: 'is_needed',
+  blockedAt: 'blocked_at',
+  teamId: 'team_id',
+  roleId: 'role_id',
+  templateId: 'template_id',
+  callbackUrl: 'callback_url',
+  sealedCallbackToken: 'sealed_callback_token',
+  sealedAgentToken: 'sealed_agent_token',
+  requestSha256: 'request_sha256',
 } as const satisfies Record<keyof TaskRow, string>;
 
-const columns = columnsOf(() => true);
+/** All that a `TaskRow` is made of, of a table with the alias `t`. */
+export const taskColumns = columnsOf(() => true);
+const columns = taskColumns;
 
 /** What nobody outside is shown; lists do without. */
 const hiddenInLists = [
@@ -87,6 +126,9 @@ const hiddenInLists = [
   'cancelReason',
   'endAs',
   'namespaceId',
+  'isNeeded',
+  'sealedAgentToken',
+  'requestSha256',
 ] as const satisfies (keyof TaskRow)[];
 export type ListedTaskRow = Omit<TaskRow, (typeof hiddenInLists)[number]>;
 const listedColumns = columnsOf((property) => !(hiddenInLists as readonly string[]).includes(property));
@@ -98,57 +140,67 @@ function columnsOf(isWanted: (property: string) => boolean): string {
     .join(', ');
 }
 
-export type NewTaskRow = Pick<
-  TaskRow,
-  | 'id'
-  | 'publicId'
-  | 'kind'
-  | 'title'
-  | 'goal'
-  | 'mode'
-  | 'creatorKind'
-  | 'creatorId'
-  | 'creatorName'
-  | 'target'
-  | 'agentId'
-  | 'preApproved'
-  | 'maxSteps'
-  | 'deadlineAt'
-  | 'approvalTimeoutMs'
-  | 'commandTimeoutMs'
-  | 'expiryMs'
->;
+/** What every task is created with. */
+const givenAtCreation = [
+  'id',
+  'publicId',
+  'kind',
+  'title',
+  'goal',
+  'mode',
+  'creatorKind',
+  'creatorId',
+  'creatorName',
+  'target',
+  'agentId',
+  'preApproved',
+  'maxSteps',
+  'deadlineAt',
+  'approvalTimeoutMs',
+  'commandTimeoutMs',
+  'expiryMs',
+] as const satisfies (keyof TaskRow)[];
 
-/** Insert a task in state `created`. Returns undefined when the public id is taken. */
+/** What a task may be created with besides; a default where absent. */
+const optionalAtCreation = [
+  'state',
+  'waitingReason',
+  'blockedAt',
+  'statusLabel',
+  'priority',
+  'tags',
+  'parentTaskId',
+  'dependsOn',
+  'teamId',
+  'roleId',
+  'templateId',
+  'callbackUrl',
+  'sealedCallbackToken',
+  'sealedAgentToken',
+  'requestSha256',
+] as const satisfies (keyof TaskRow)[];
+
+export type NewTaskRow = Pick<TaskRow, (typeof givenAtCreation)[number]> &
+  Partial<Pick<TaskRow, (typeof optionalAtCreation)[number]>>;
+
+/** Insert a task, in state `created` unless it says otherwise. Returns undefined when the public id is taken. */
 export async function insertTask(db: Queryable, task: NewTaskRow): Promise<TaskRow | undefined> {
+  const given: NewTaskRow = { state: 'created', ...task };
+  const properties = [...givenAtCreation, ...optionalAtCreation].filter((name) => given[name] !== undefined);
+  const values = properties.map((name) =>
+    name === 'target' ? 'cast(:v_target as jsonb)' : `:v_${columnOf[name]}`,
+  );
+  const bindings = properties.map((name) => {
+    const value = name === 'target' ? JSON.stringify(given.target) : given[name];
+    return [`v_${columnOf[name]}`, value] as const;
+  });
   return queryOne<TaskRow>(
     db,
-    `insert into tasks as t (id, public_id, kind, title, goal, mode, state, creator_kind, creator_id, creator_name, target,
-                        agent_id, pre_approved, max_steps, deadline_at, approval_timeout_ms, command_timeout_ms, expiry_ms)
-     values (:id, :public_id, :kind, :title, :goal, :mode, 'created', :creator_kind, :creator_id, :creator_name,
-             cast(:target as jsonb), :agent_id, :pre_approved, :max_steps, :deadline_at, :approval_timeout_ms,
-             :command_timeout_ms, :expiry_ms)
+    `insert into tasks as t (${properties.map((name) => columnOf[name]).join(', ')})
+     values (${values.join(', ')})
      on conflict (public_id) do nothing
      returning ${columns}`,
-    {
-      id: task.id,
-      public_id: task.publicId,
-      kind: task.kind,
-      title: task.title,
-      goal: task.goal,
-      mode: task.mode,
-      creator_kind: task.creatorKind,
-      creator_id: task.creatorId,
-      creator_name: task.creatorName,
-      target: JSON.stringify(task.target),
-      agent_id: task.agentId,
-      pre_approved: task.preApproved,
-      max_steps: task.maxSteps,
-      deadline_at: task.deadlineAt,
-      approval_timeout_ms: task.approvalTimeoutMs,
-      command_timeout_ms: task.commandTimeoutMs,
-      expiry_ms: task.expiryMs,
-    },
+    Object.fromEntries(bindings),
   );
 }
 
@@ -195,6 +247,16 @@ export type TaskPatch = Partial<
     | 'archivedAt'
     | 'title'
     | 'goal'
+    | 'deadlineAt'
+    | 'statusLabel'
+    | 'priority'
+    | 'tags'
+    | 'dependsOn'
+    | 'blockedAt'
+    | 'teamId'
+    | 'roleId'
+    | 'templateId'
+    | 'sealedAgentToken'
   >
 >;
 
@@ -231,7 +293,8 @@ export async function claimTaskForStep(
                         progress_at = now()
      from agents a
      where t.id = :id and t.run_no = :run_no and t.ended_at is null and t.cancel_requested_at is null
-       and t.step_no < :step and t.max_steps >= :step and a.id = t.agent_id and a.revoked_at is null
+       and t.step_no < :step and t.max_steps >= :step and t.state <> 'blocked' and a.id = t.agent_id
+       and a.revoked_at is null
      returning ${columns}, ${agentColumns}`,
     { id: ref.taskId, run_no: ref.runNo, step: ref.step },
   );
@@ -333,7 +396,8 @@ export async function takeIdleTasks(db: Queryable, idleMs: number, limit: number
     db,
     `update tasks t set progress_at = now()
      where t.id in (
-       select id from tasks where ended_at is null and kind <> 'collab' and progress_at < now() - make_interval(secs => :seconds)
+       select id from tasks where ended_at is null and kind <> 'collab' and state <> 'blocked'
+         and progress_at < now() - make_interval(secs => :seconds)
        order by progress_at limit :limit for update skip locked)
      returning ${columns}`,
     { seconds: idleMs / 1000, limit },
@@ -344,19 +408,21 @@ export async function takeIdleTasks(db: Queryable, idleMs: number, limit: number
 export async function startNextRun(
   db: Queryable,
   id: string,
-  next: { agentId: string | null; deadlineAt: Date },
+  next: { state: TaskState; agentId: string | null; deadlineAt: Date; waitingReason: string | null },
 ): Promise<TaskRow> {
   const row = await queryOne<TaskRow>(
     db,
     `update tasks t set run_no = t.run_no + 1, state = :state, agent_id = :agent_id, deadline_at = :deadline_at,
-                        step_no = 0, requested_step = 0, waiting_reason = null, cancel_requested_at = null,
+                        step_no = 0, requested_step = 0, waiting_reason = :waiting_reason,
+                        blocked_at = case when :state = 'blocked' then now() end, cancel_requested_at = null,
                         cancel_reason = null, end_as = null, ended_at = null, result = null, seal_sha256 = null,
                         namespace_id = null, archived_at = null, rev = t.rev + 1, updated_at = now(),
                         progress_at = now()
      where t.id = :id returning ${columns}`,
     {
       id,
-      state: next.agentId === null ? 'created' : 'assigned',
+      state: next.state,
+      waiting_reason: next.waitingReason,
       agent_id: next.agentId,
       deadline_at: next.deadlineAt,
     },

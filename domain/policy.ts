@@ -14,6 +14,7 @@ const operators: RoleGrants = { operator: 'all', admin: 'all' };
 const admins: RoleGrants = { admin: 'all' };
 /** Of things without an owner: whoever sees only their own sees none. */
 const overseers: RoleGrants = { viewer: 'all', operator: 'all', admin: 'all', system: 'all' };
+const known: RoleGrants = { viewer: 'all', user: 'all', operator: 'all', admin: 'all', system: 'all' };
 /** Of accounts and sessions: everybody their own, an admin all. */
 const people: RoleGrants = { viewer: 'own', user: 'own', operator: 'own', admin: 'all' };
 
@@ -52,6 +53,26 @@ const policy: Partial<Record<Resource, Partial<Record<Verb, RoleGrants>>>> = {
     delete: operators,
     execute: operators,
   },
+  rollout: {
+    list: overseers,
+    read: overseers,
+    create: operators,
+    /** Pause and resume. */
+    update: operators,
+    /** Approve the next batch. */
+    decide: operators,
+    cancel: operators,
+  },
+  /** What a schedule runs takes its own right besides, asked of whoever writes it and again at each run. */
+  schedule: {
+    list: readers,
+    read: readers,
+    create: { user: 'own', operator: 'all', admin: 'all' },
+    update: { user: 'own', operator: 'all', admin: 'all' },
+    delete: { user: 'own', operator: 'all', admin: 'all' },
+    /** Run it now, or for times that have passed. */
+    execute: { user: 'own', operator: 'all', admin: 'all' },
+  },
   agent: {
     list: overseers,
     read: overseers,
@@ -60,6 +81,14 @@ const policy: Partial<Record<Resource, Partial<Record<Verb, RoleGrants>>>> = {
     revoke: operators,
     register: { agent: 'own', operator: 'all', admin: 'all', system: 'all' },
     heartbeat: { agent: 'own', operator: 'all', admin: 'all', system: 'all' },
+  },
+  alert: { list: readers, read: readers, update: operators },
+  alert_rule: {
+    list: overseers,
+    read: overseers,
+    create: operators,
+    update: operators,
+    delete: operators,
   },
   event: {
     list: readers,
@@ -80,7 +109,14 @@ const policy: Partial<Record<Resource, Partial<Record<Verb, RoleGrants>>>> = {
     read: overseers,
     create: { operator: 'all', admin: 'all', system: 'all' },
   },
+  /** Whoever is known reads them. They hold words and names, no secrets. */
+  team: { list: known, read: known, create: admins, update: admins, delete: admins },
+  template: { list: known, read: known, create: admins, update: admins, delete: admins },
+  /** Whoever has them is told of everything. */
+  webhook: { list: admins, read: admins, create: admins, update: admins, delete: admins },
   setting: { list: admins, read: admins, update: admins, delete: admins },
+  /** A shell without a decision: admins, and accounts that were given the right (`mayOpenTerminals`), each their own. */
+  terminal: { list: admins, read: admins, create: admins, delete: admins },
   system: { read: readers, manage: admins },
 };
 
@@ -90,7 +126,8 @@ export function grantOf(principal: Principal, verb: Verb, resource: Resource): G
   if (grants === undefined) return undefined;
   if (principal.mustChangePassword === true && !isBeforePasswordChange(verb, resource)) return undefined;
   if (principal.scopes !== undefined && !scopesAllow(principal.scopes, verb, resource)) return undefined;
-  let widest: Grant | undefined;
+  let widest: Grant | undefined =
+    principal.mayOpenTerminals === true && resource === 'terminal' ? 'own' : undefined;
   for (const role of principal.roles) {
     const grant = grants[role];
     if (grant === 'all') return 'all';

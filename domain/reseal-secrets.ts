@@ -6,6 +6,8 @@ import type { Log } from './deps.ts';
 import { mfaSecretName } from './identity/second-factor.ts';
 import { type SecretBox, SecretBoxError } from './secret-box.ts';
 import { sealName } from './settings/port.ts';
+import { sealedOfTasks } from './tasks/reseal.ts';
+import { sealedOfWebhooks } from './webhooks/reseal.ts';
 
 /** Second factors read at once. */
 const MFA_PAGE = 500;
@@ -55,6 +57,8 @@ async function* sealedPlaces(db: Db): AsyncGenerator<SealedPlace> {
       replace: (to) => replaceSealedSetting(db, { namespace, key, from: sealed, to }),
     };
   }
+  yield* sealedOfWebhooks(db);
+  yield* sealedOfTasks(db);
   let afterUserId = NIL_UUID;
   for (;;) {
     const page = await listSealedMfa(db, { afterUserId, limit: MFA_PAGE });

@@ -8,10 +8,13 @@
  *    namespace can send a signal with a wrong argument; such a signal is ignored.
  */
 import { defineSignal, setHandler } from '@temporalio/workflow';
+import type { RolloutChangedSignal } from '../contracts/rollout-workflow.ts';
+import type { TaskMode } from '../contracts/tasks.ts';
 import {
   type BatchFinishedSignal,
   type DecidedSignal,
   type EndedSignal,
+  type ModeChangedSignal,
   type ProposeRequestedSignal,
   signalNames,
 } from '../contracts/workflow-io.ts';
@@ -19,7 +22,10 @@ import {
 export const decidedSignal = defineSignal<[DecidedSignal]>(signalNames.decided);
 export const batchFinishedSignal = defineSignal<[BatchFinishedSignal]>(signalNames.batchFinished);
 export const proposeRequestedSignal = defineSignal<[ProposeRequestedSignal]>(signalNames.proposeRequested);
+export const modeChangedSignal = defineSignal<[ModeChangedSignal]>(signalNames.modeChanged);
 export const endedSignal = defineSignal<[EndedSignal]>(signalNames.ended);
+
+export const rolloutChangedSignal = defineSignal<[RolloutChangedSignal]>(signalNames.rolloutChanged);
 
 /** What has arrived so far. */
 export interface Inbox {
@@ -28,6 +34,8 @@ export interface Inbox {
   /** A decision of a later step was heard: this one is over, whatever was lost. */
   isOvertaken(step: number): boolean;
   isProposalRequested(step: number): boolean;
+  /** The mode it was changed to, if it was. */
+  mode(): TaskMode | undefined;
   isBatchFinished(batchId: string): boolean;
   /** The task has ended, or is to be canceled once its batch is in. */
   ended(): EndedSignal | undefined;
@@ -41,6 +49,7 @@ export function openInbox(): Inbox {
   const finishedBatches = new Set<string>();
   let lastDecidedStep = 0;
   let requestedStep = 0;
+  let mode: TaskMode | undefined;
   let ended: EndedSignal | undefined;
 
   setHandler(decidedSignal, (signal) => {
@@ -55,6 +64,9 @@ export function openInbox(): Inbox {
   setHandler(proposeRequestedSignal, (signal) => {
     if (isStep(signal)) requestedStep = Math.max(requestedStep, signal.step); // C
   });
+  setHandler(modeChangedSignal, (signal) => {
+    if (isMode(signal?.mode)) mode = signal.mode; // C
+  });
   setHandler(endedSignal, (signal) => {
     // A real end is the last word; the request to cancel after the batch is not.
     if (signal?.end !== undefined) ended = ended?.end ? ended : signal; // C
@@ -64,6 +76,7 @@ export function openInbox(): Inbox {
     decisionOf: (step) => decisions.get(step),
     isOvertaken: (step) => lastDecidedStep > step,
     isProposalRequested: (step) => requestedStep >= step,
+    mode: () => mode,
     isBatchFinished: (batchId) => finishedBatches.has(batchId),
     ended: () => ended,
     hasNewsFor: (step) => ended !== undefined || lastDecidedStep >= step || requestedStep >= step,
@@ -72,6 +85,10 @@ export function openInbox(): Inbox {
 
 function isStep(signal: { step: number } | undefined): signal is { step: number } {
   return typeof signal?.step === 'number';
+}
+
+function isMode(mode: unknown): mode is TaskMode {
+  return mode === 'manual' || mode === 'supervised' || mode === 'auto';
 }
 
 /** Without a batch to wait for, `run` would be heard again and again while the row says that nothing was decided. */

@@ -64,7 +64,7 @@ export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult
 
   /** One step from words to outcome. @returns the task's end, or null to go on with the next step */
   async function runStep(): Promise<TaskEnd | null> {
-    let outcome = input.mode === 'manual' ? await awaitRequest() : await propose();
+    let outcome = isManual() ? await awaitRequest() : await propose();
     for (;;) {
       switch (outcome.kind) {
         case 'ended':
@@ -81,16 +81,24 @@ export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult
           outcome = await awaitExecution();
           break;
         case 'running':
-          outcome = await awaitBatch(outcome.batchId);
+          outcome = await awaitBatch(outcome.batchId, outcome.judge === true);
+          break;
+        case 'judge':
+          outcome = await awaitJudgement(outcome.afterMs);
           break;
       }
     }
   }
 
+  /** As it was started, unless its row was set to another mode since. */
+  function isManual(): boolean {
+    return (inbox.mode() ?? input.mode) === 'manual';
+  }
+
   /** Manual mode: nothing happens until somebody asks for a proposal or executes an act of their own. */
   async function awaitRequest(): Promise<ProposeOutcome> {
     showPhase('held');
-    const woken = await wait(() => inbox.isProposalRequested(step) || isDecided());
+    const woken = await wait(() => inbox.isProposalRequested(step) || isDecided() || !isManual());
     if (woken === 'interrupted') return conclude();
     return isDecided() ? heardDecision() : propose();
   }
@@ -149,10 +157,19 @@ export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult
     return woken === 'ready' ? heardDecision() : propose();
   }
 
-  async function awaitBatch(batchId: string): Promise<ProposeOutcome> {
+  async function awaitBatch(batchId: string, isJudged: boolean): Promise<ProposeOutcome> {
     showPhase('running');
     const isIn = await waitForBatch(batchId, isInterrupted);
-    return isIn ? { kind: 'again', step } : conclude();
+    if (!isIn) return conclude();
+    return isJudged || inbox.decisionOf(step)?.judge ? rows.judgeStep(stepRef()) : { kind: 'again', step };
+  }
+
+  /** Between a failed attempt and the next one that was asked for. */
+  async function awaitJudgement(afterMs: number): Promise<ProposeOutcome> {
+    showPhase('running');
+    if (afterMs > 0 && (await wait(() => false, Math.max(afterMs, MIN_WAIT_MS))) === 'interrupted')
+      return conclude();
+    return rows.judgeStep(stepRef());
   }
 
   /** @returns true when the batch is in, false when `isStopped` said so first */
@@ -214,7 +231,7 @@ export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult
     // What was heard for this step would be lost to the next run: take the step here and continue after it.
     if (!workflowInfo().continueAsNewSuggested || inbox.hasNewsFor(step)) return;
     await condition(allHandlersFinished);
-    await continueAsNew<typeof task>({ ...input, step });
+    await continueAsNew<typeof task>({ ...input, mode: inbox.mode() ?? input.mode, step });
   }
 
   function stepRef(): StepRef {

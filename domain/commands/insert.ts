@@ -30,6 +30,11 @@ export interface NewBatch {
   agents: readonly BatchAgent[];
   /** The step it belongs to, or null for ad-hoc work. */
   step: null | { taskId: string; runNo: number; step: number; workflowId: string | null };
+  /**
+   * Work of a workflow that is no task's: which one hears `batchFinished`, and its step, which with the binding's
+   * `taskRun` gives the commands their ids.
+   */
+  work?: { workflowId: string; step: number };
   /** Principal that may see the commands besides those who see all. */
   ownerId: string;
   /** Only ad-hoc work on one agent: the id the client chose. */
@@ -63,6 +68,7 @@ export async function insertBatch(
       return { batchId: existing.batchId, created: false };
     }
   }
+  const work = input.step ?? input.work ?? null;
   const batchId = input.batchId ?? uuidv7();
   const attempt = input.attempt ?? 1;
   const websocketAgents = input.agents
@@ -75,7 +81,7 @@ export async function insertBatch(
     taskId: input.step?.taskId ?? null,
     runNo: input.step?.runNo ?? null,
     stepNo: input.step?.step ?? null,
-    workflowId: input.step?.workflowId ?? null,
+    workflowId: work?.workflowId ?? null,
     attempt,
     creator: { kind: actor.principal.kind, id: actor.principal.id, name: actor.principal.name },
     ownerId: input.ownerId,
@@ -84,9 +90,7 @@ export async function insertBatch(
       agentId: agent.id,
       commandId:
         input.commandId ??
-        (input.step === null
-          ? uuidv7()
-          : stepCommandId(input.binding.taskRun, input.step.step, attempt, agent.id)),
+        (work === null ? uuidv7() : stepCommandId(input.binding.taskRun, work.step, attempt, agent.id)),
     })),
   });
   // Only possible when two requests bring the same id at once: the other one committed between our look and insert.

@@ -1,25 +1,34 @@
 /** What happens to an ended task: archived, restored, deleted. */
 import { problem } from '../../contracts/errors.ts';
 import type { TaskView } from '../../contracts/tasks.ts';
+import { findOpenBatch } from '../../db/batches.ts';
+import { findStep } from '../../db/steps.ts';
 import { archiveTasksEndedBefore, markTaskDeleted, type TaskRow, updateTask } from '../../db/tasks.ts';
 import { type Actor, type DomainDeps, engineActor } from '../deps.ts';
 import { isRepeatedRequest, type RequestKey } from '../idempotency.ts';
-import { transact } from '../transact.ts';
+import { transact, type Unit } from '../transact.ts';
+import { isHeld } from './held.ts';
 import { lockTaskRow } from './load.ts';
 import { toTaskView } from './view.ts';
 
-/** Archiving an archived task again is the same answer. @throws task_not_found, conflict (still open) */
+/**
+ * Archiving an archived task again is the same answer.
+ * @param options.evenOpen also a task in manual mode that nothing runs for: it stays as it is, and nothing can be asked of
+ *   it until it is restored
+ * @throws task_not_found, conflict (still open)
+ */
 export async function archiveTask(
   deps: DomainDeps,
   actor: Actor,
   publicId: string,
   requestKey: RequestKey | null,
+  { evenOpen = false }: { evenOpen?: boolean } = {},
 ): Promise<TaskView> {
   return transact(deps, async (unit) => {
     const task = await lockTaskRow(unit, actor, publicId, 'archive');
     if (await isRepeatedRequest(unit.trx, actor.principal, requestKey, 'task.archive', task.id))
       return toTaskView(task);
-    assertEnded(task);
+    if (!(evenOpen && (await isAtRest(unit, task)))) assertEnded(task);
     if (task.archivedAt !== null) return toTaskView(task);
     const archived = await updateTask(unit.trx, task.id, { archivedAt: new Date() });
     unit.audit(actor, { action: 'task.archive', targetKind: 'task', targetId: publicId });
@@ -56,6 +65,16 @@ export async function deleteTask(deps: DomainDeps, actor: Actor, publicId: strin
     unit.audit(actor, { action: 'task.delete', targetKind: 'task', targetId: publicId });
     unit.emit('task.deleted', { taskId: task.id, ownerId: task.creatorId, data: {} });
   });
+}
+
+/** Nobody is at it: nothing is proposed, asked for or out. */
+async function isAtRest(unit: Unit, task: TaskRow): Promise<boolean> {
+  if (task.kind === 'collab') return true;
+  if (task.mode !== 'manual' || task.requestedStep > task.stepNo || task.cancelRequestedAt !== null)
+    return false;
+  if ((await findOpenBatch(unit.trx, task.id, task.runNo)) !== undefined) return false;
+  const newest = task.stepNo > 0 ? await findStep(unit.trx, task.id, task.runNo, task.stepNo) : undefined;
+  return newest === undefined || (newest.decision !== null && !isHeld(newest));
 }
 
 function assertEnded(task: TaskRow): void {

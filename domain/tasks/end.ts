@@ -13,6 +13,7 @@ import { cancelSelection } from '../commands/cancel.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
 import { isRepeatedRequest, type RequestKey } from '../idempotency.ts';
 import { transact, type Unit } from '../transact.ts';
+import { tellWaiting } from './dependencies.ts';
 import { explainEnd } from './end-reasons.ts';
 import { lockTaskRow } from './load.ts';
 import { toTaskView } from './view.ts';
@@ -33,6 +34,7 @@ export async function endTaskRow(
     seal,
     waitingReason: null,
     endAs: null,
+    blockedAt: null,
   });
   unit.audit(actor, {
     action: `task.${end}`,
@@ -45,6 +47,7 @@ export async function endTaskRow(
     ownerId: task.creatorId,
     data: { success: result.success, reason: result.reason },
   });
+  await tellWaiting(unit, ended, end);
   return ended;
 }
 

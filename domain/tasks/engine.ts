@@ -9,6 +9,7 @@ import type { ActRequest } from '../../contracts/commands.ts';
 import type { TaskEnd } from '../../contracts/tasks.ts';
 import type { BatchStatus, ProposeOutcome, StepRef } from '../../contracts/workflow-io.ts';
 import { findBatch } from '../../db/batches.ts';
+import { findStepPlan, writeComparisons } from '../../db/step-plans.ts';
 import { findStep, type StepRow } from '../../db/steps.ts';
 import { claimTaskForStep, lockTask, pickAgent, type TaskRow, updateTask } from '../../db/tasks.ts';
 import {
@@ -23,15 +24,19 @@ import { buildAct } from '../commands/act-request.ts';
 import { type BatchAgent, getBatchAgents, resolveShell } from '../commands/agents.ts';
 import { type DomainDeps, engineActor } from '../deps.ts';
 import { transact, type Unit } from '../transact.ts';
+import { compareModels } from './compare-models.ts';
 import { sendStep } from './decide.ts';
 import { endOf, endTaskRow, ensureBell, stopTask } from './end.ts';
 import { writeProposal } from './execute.ts';
+import { findClosedGate } from './gate-end.ts';
 import { readHistory } from './history.ts';
 import { fitAnswer, plainProse } from './model-answer.ts';
 import { findStandingApproval } from './standing-approval.ts';
 
 /** How long a task without a fitting agent waits before it looks again, milliseconds. */
 const NO_AGENT_RETRY_MS = 10_000;
+/** How long a task that was put on hold after its workflow began waits before it looks again, milliseconds. */
+const BLOCKED_RETRY_MS = 60_000;
 /** A model that answers is asked again at once when its answer is of no use, this often in all. */
 const MAX_BAD_ANSWERS = 3;
 /** No further question after this long: it would outlast the activity, which would then begin anew. Milliseconds. */
@@ -59,10 +64,20 @@ export async function proposeStep(
   if (claimed.kind !== 'ask') return claimed;
   const { task, agent } = claimed;
   const history = await readHistory(deps.db, task, ref.step);
-  const answer = await askModel(
+  // Only where somebody asks for each step can they say what they want of it.
+  const key = { taskId: task.id, runNo: task.runNo, stepNo: ref.step };
+  const plan = task.mode === 'manual' ? await findStepPlan(deps.db, key) : undefined;
+  const { answer, comparisons } = await askModels(
     deps,
     {
-      task: { id: task.id, runNo: task.runNo, title: task.title, goal: task.goal },
+      prompt: plan?.prompt ?? null,
+      task: {
+        id: task.id,
+        runNo: task.runNo,
+        title: task.title,
+        // Families know tasks with a title and nothing else.
+        goal: task.goal || task.title,
+      },
       step: ref.step,
       maxSteps: task.maxSteps,
       agent: {
@@ -75,30 +90,55 @@ export async function proposeStep(
       history,
       actor: { principalId: task.creatorId },
     },
-    signal,
+    { model: plan?.modelName ?? undefined, compared: plan?.compared ?? [], signal },
   );
   return transact(deps, async (unit) => {
     const locked = await lockTask(unit.trx, ref.taskId);
     const settled = await outcomeOfRow(unit, locked, ref);
     if (settled !== undefined || locked === undefined) return settled ?? { kind: 'ended', end: 'canceled' };
+    if (comparisons !== null) await writeComparisons(unit.trx, key, comparisons);
     if (answer.kind === 'failed') return giveUp(unit, deps, locked, answer.error);
     // The agent changed while the model was thinking: its answer was for another machine.
     if (locked.agentId !== agent.id) return { kind: 'waiting', reason: 'reassigned', retryAfterMs: 0 };
-    if (answer.kind === 'done') return finish(unit, locked, answer);
+    if (answer.kind === 'done') return finish(unit, deps, locked, answer);
     return propose(unit, deps, locked, agent, ref, answer, attend);
   });
+}
+
+interface Asking {
+  /** undefined: the configured one. */
+  model: string | undefined;
+  /** Names of models that are asked the same beside it. */
+  compared: readonly string[];
+  signal: AbortSignal;
+}
+
+/** The answer that counts, and what others said. @throws as askModel; then the others are asked again as well */
+async function askModels(deps: EngineDeps, request: ProposeRequest, { model, compared, signal }: Asking) {
+  if (compared.length === 0)
+    return { answer: await askModel(deps, request, { model, signal }), comparisons: null };
+  const failing = new AbortController();
+  const others = compareModels(deps, compared, request, AbortSignal.any([signal, failing.signal]));
+  others.catch(() => undefined); // it is of no interest once the answer that counts has failed
+  try {
+    const answer = await askModel(deps, request, { model, signal });
+    return { answer, comparisons: await others.then((told) => told(answer)) };
+  } catch (error) {
+    failing.abort(error);
+    throw error;
+  }
 }
 
 /** @throws LlmError where the same question may have an answer later: the workflow asks again, with pauses */
 async function askModel(
   deps: EngineDeps,
   request: ProposeRequest,
-  signal: AbortSignal,
+  { model, signal }: Pick<Asking, 'model' | 'signal'>,
 ): Promise<ProposeAnswer | { kind: 'failed'; error: LlmError }> {
   const startedAt = performance.now();
   for (let badAnswers = 1; ; badAnswers++) {
     try {
-      return fitAnswer(await deps.llm.propose(request, { signal }));
+      return fitAnswer(await deps.llm.propose(request, { signal, model }));
     } catch (error) {
       if (!(error instanceof LlmError)) throw error;
       const isBadAnswer = error.code === 'llm_bad_answer';
@@ -132,6 +172,8 @@ async function claimUnusualStep(deps: EngineDeps, ref: StepRef): Promise<Claimed
     const task = await lockTask(unit.trx, ref.taskId);
     const settled = await outcomeOfRow(unit, task, ref);
     if (settled !== undefined || task === undefined) return settled ?? { kind: 'ended', end: 'canceled' };
+    if (task.state === 'blocked')
+      return { kind: 'waiting', reason: 'blocked', retryAfterMs: BLOCKED_RETRY_MS };
     if (ref.step > task.maxSteps) {
       const summary = `not finished after ${task.maxSteps} steps`;
       await endTaskRow(unit, engineActor, task, 'failed', { success: false, summary, reason: 'max_steps' });
@@ -160,7 +202,7 @@ async function claimUnusualStep(deps: EngineDeps, ref: StepRef): Promise<Claimed
 }
 
 /** What the rows already say about this step, or undefined when it is still to be proposed. */
-async function outcomeOfRow(
+export async function outcomeOfRow(
   unit: Unit,
   task: TaskRow | undefined,
   ref: StepRef,
@@ -186,11 +228,14 @@ async function outcomeOfStep(unit: Unit, task: TaskRow, step: StepRow): Promise<
     case 'edit': {
       if (step.batchId === null) return { kind: 'held', step: step.stepNo };
       const batch = await findBatch(unit.trx, step.batchId);
-      if (batch === undefined || batch.pending === 0) return { kind: 'again', step: step.stepNo };
-      const isOut = await ensureBell(unit, task, batch);
-      return isOut
-        ? { kind: 'running', step: step.stepNo, batchId: step.batchId }
-        : { kind: 'again', step: step.stepNo };
+      const isOut = batch !== undefined && batch.pending > 0 && (await ensureBell(unit, task, batch));
+      const plan = await findStepPlan(unit.trx, { taskId: task.id, runNo: task.runNo, stepNo: step.stepNo });
+      const isJudged = plan !== undefined && plan.retries !== null && plan.verdict === null;
+      if (!isOut)
+        return isJudged
+          ? { kind: 'judge', step: step.stepNo, afterMs: 0 }
+          : { kind: 'again', step: step.stepNo };
+      return { kind: 'running', step: step.stepNo, batchId: step.batchId, ...(isJudged && { judge: true }) };
     }
     case 'reject':
     case 'void':
@@ -202,12 +247,19 @@ async function outcomeOfStep(unit: Unit, task: TaskRow, step: StepRow): Promise<
 }
 
 /** The model judged the outcome: the task is over. */
-async function finish(unit: Unit, task: TaskRow, answer: ProposedEnd): Promise<ProposeOutcome> {
-  const end = answer.success ? 'completed' : 'failed';
+async function finish(
+  unit: Unit,
+  deps: EngineDeps,
+  task: TaskRow,
+  answer: ProposedEnd,
+): Promise<ProposeOutcome> {
+  const gate = answer.success ? await findClosedGate(unit, deps, task) : undefined;
+  const success = answer.success && gate === undefined;
+  const end = success ? 'completed' : 'failed';
   await endTaskRow(unit, engineActor, task, end, {
-    success: answer.success,
+    success,
     summary: answer.summary,
-    reason: answer.success ? null : 'goal_not_reached',
+    reason: success ? null : (gate ?? 'goal_not_reached'),
   });
   return { kind: 'ended', end };
 }

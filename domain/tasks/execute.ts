@@ -59,7 +59,7 @@ export async function executeTask(
   return getStepView(deps, actor, publicId, stepNo);
 }
 
-async function approveNewest(
+export async function approveNewest(
   unit: Unit,
   actor: Actor,
   task: TaskRow,
@@ -77,7 +77,7 @@ async function approveNewest(
   return newest;
 }
 
-async function proposeOwn(
+export async function proposeOwn(
   unit: Unit,
   deps: DomainDeps,
   actor: Actor,

@@ -30,6 +30,10 @@ function visible(actor: Actor, publicId: string, verb: Verb, row: TaskRow | unde
     throw problem('task_not_found', { taskId: publicId });
   }
   assertCan(actor.principal, verb, 'task', row.creatorId);
+  if (verb === 'propose' || verb === 'execute') assertNotBlocked(row);
+  if (row.archivedAt !== null && row.endedAt === null && engineVerbs.includes(verb)) {
+    throw problem('conflict', { reason: `task ${publicId} is archived; restore it first` });
+  }
   if (row.kind === 'collab' && engineVerbs.includes(verb)) {
     throw problem('conflict', { reason: 'nothing runs for a collaboration task' });
   }
@@ -51,6 +55,28 @@ export interface Expected {
 export function assertExpected(task: TaskRow, { kind, isCurrent }: Expected): void {
   if (kind !== undefined && task.kind !== kind) throw problem('task_not_found', { taskId: task.publicId });
   if (isCurrent !== undefined && !isCurrent(toTaskView(task))) throw problem('precondition_failed');
+}
+
+/** @throws task_blocked */
+export function assertNotBlocked(task: TaskRow): void {
+  if (task.state !== 'blocked') return;
+  const reason =
+    task.waitingReason === 'on_hold'
+      ? 'it is on hold'
+      : `it waits for ${task.dependsOn.join(', ')} to complete`;
+  throw problem('task_blocked', { taskId: task.publicId, reason });
+}
+
+/** Nothing was asked of it yet, and nothing goes on by itself. @throws conflict */
+export function assertUntouched(task: TaskRow): void {
+  const isResting =
+    task.state === 'blocked' ||
+    (task.mode === 'manual' &&
+      task.stepNo === 0 &&
+      task.requestedStep === 0 &&
+      (task.state === 'created' || task.state === 'assigned'));
+  if (!isResting || task.endedAt !== null)
+    throw problem('conflict', { reason: `task ${task.publicId} has begun` });
 }
 
 /** @throws task_not_open */

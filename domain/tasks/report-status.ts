@@ -2,18 +2,23 @@
 import { problem } from '../../contracts/errors.ts';
 import { DEFAULT_DEADLINE_MS, type TaskEnd, type TaskState, type TaskView } from '../../contracts/tasks.ts';
 import { findOpenBatch } from '../../db/batches.ts';
-import { startNextRun, type TaskRow, updateTask } from '../../db/tasks.ts';
+import { listUndone, needTasks } from '../../db/task-dependencies.ts';
+import { findTaskByPublicId, startNextRun, type TaskRow, updateTask } from '../../db/tasks.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
 import { assertCan } from '../policy.ts';
 import { transact, type Unit } from '../transact.ts';
-import { startWorkflow } from './create.ts';
+import { announceBlocked, blockTask, ON_HOLD, unblockTask, WAITS_FOR_TASKS } from './dependencies.ts';
 import { stopTask, tellWorkflow } from './end.ts';
 import { reportedFailure } from './end-reasons.ts';
-import { assertExpected, type Expected, lockTaskRow } from './load.ts';
+import { assertExpected, assertNotBlocked, assertUntouched, type Expected, lockTaskRow } from './load.ts';
+import { startWorkflow } from './start.ts';
 import { toTaskView } from './view.ts';
 
-/** `waiting`: nobody is at it yet; an ended task begins anew. `running`: somebody is. The others end it. */
-export type ReportedStatus = 'waiting' | 'running' | 'completed' | 'failed' | 'canceled';
+/**
+ * `waiting`: nobody is at it yet; an ended task begins anew, one on hold goes on. `blocked`: on hold until it is waiting
+ * again. `running`: somebody is at it. The others end it.
+ */
+export type ReportedStatus = 'waiting' | 'blocked' | 'running' | 'completed' | 'failed' | 'canceled';
 
 export interface StatusReport extends Expected {
   status: ReportedStatus;
@@ -25,7 +30,7 @@ export interface StatusReport extends Expected {
 
 /**
  * What the task is already is the same answer again.
- * @throws forbidden, task_not_found, precondition_failed, task_not_open, conflict (a proposal is at hand),
+ * @throws forbidden, task_not_found, precondition_failed, task_not_open, task_blocked, conflict (a proposal is at hand),
  *   command_running
  */
 export async function reportStatus(
@@ -34,29 +39,64 @@ export async function reportStatus(
   publicId: string,
   report: StatusReport,
 ): Promise<TaskView> {
-  const { status } = report;
   return transact(deps, async (unit) => {
-    const task = await lockTaskRow(unit, actor, publicId, status === 'canceled' ? 'cancel' : 'update');
-    assertExpected(task, report);
-    if (task.endedAt !== null && status === 'waiting') return toTaskView(await restart(unit, actor, task));
-    if (meansAlready(task, status)) return toTaskView(task);
-    if (task.endedAt !== null || task.cancelRequestedAt !== null) {
-      const state = task.endedAt === null ? 'cancel requested' : task.state;
-      throw problem('task_not_open', { taskId: publicId, state });
-    }
-    switch (status) {
-      case 'waiting':
-        return toTaskView(await putBack(unit, actor, task));
-      case 'running':
-        return toTaskView(await setState(unit, actor, task, 'running'));
-      default:
-        return toTaskView(await reportEnd(unit, actor, task, status, report));
-    }
+    const held = report.status === 'waiting' ? await holdDependencies(unit, publicId) : [];
+    const verb = report.status === 'canceled' ? 'cancel' : 'update';
+    const task = await lockTaskRow(unit, actor, publicId, verb);
+    return toTaskView(await reportStatusIn(unit, actor, task, report, held));
   });
 }
 
+/**
+ * As reportStatus, of a locked task in a unit of work that does more.
+ * @param held what `holdDependencies` said before the task was locked, where it may begin anew or go on
+ */
+export async function reportStatusIn(
+  unit: Unit,
+  actor: Actor,
+  task: TaskRow,
+  report: StatusReport,
+  held: readonly string[],
+): Promise<TaskRow> {
+  const { status } = report;
+  assertExpected(task, report);
+  if (status === 'waiting' && (task.endedAt !== null || task.state === 'blocked')) {
+    if (held.join() !== task.dependsOn.join()) {
+      throw problem('conflict', { reason: 'what it depends on was changed meanwhile' });
+    }
+    return task.endedAt === null ? goOn(unit, actor, task) : restart(unit, actor, task);
+  }
+  if (meansAlready(task, status)) return task;
+  if (task.endedAt !== null || task.cancelRequestedAt !== null) {
+    const state = task.endedAt === null ? 'cancel requested' : task.state;
+    throw problem('task_not_open', { taskId: task.publicId, state });
+  }
+  switch (status) {
+    case 'waiting':
+      return putBack(unit, actor, task);
+    case 'blocked':
+      return hold(unit, actor, task);
+    case 'running':
+      assertNotBlocked(task);
+      return setState(unit, actor, task, 'running');
+    default:
+      return reportEnd(unit, actor, task, status, report);
+  }
+}
+
+/**
+ * Before a task is locked that may begin anew or go on: what it depends on stays as it is until the unit commits.
+ * @returns what it depends on
+ */
+export async function holdDependencies(unit: Unit, publicId: string): Promise<string[]> {
+  const dependsOn = (await findTaskByPublicId(unit.trx, publicId))?.dependsOn ?? [];
+  if (dependsOn.length > 0) await needTasks(unit.trx, dependsOn);
+  return dependsOn;
+}
+
 const statesOfReport: Record<ReportedStatus, readonly TaskState[]> = {
-  waiting: ['created', 'assigned', 'blocked'],
+  waiting: ['created', 'assigned'],
+  blocked: ['blocked'],
   running: ['proposing', 'awaiting_decision', 'running'],
   completed: ['completed'],
   failed: ['failed', 'expired'],
@@ -78,6 +118,26 @@ async function putBack(unit: Unit, actor: Actor, task: TaskRow): Promise<TaskRow
   if (task.state !== 'running')
     throw problem('conflict', { reason: `step ${task.stepNo || 1} is being proposed or decided` });
   return setState(unit, actor, task, task.agentId === null ? 'created' : 'assigned');
+}
+
+/** On hold: only where nobody is at it, and nothing goes on by itself. */
+async function hold(unit: Unit, actor: Actor, task: TaskRow): Promise<TaskRow> {
+  assertUntouched(task);
+  const held = await blockTask(unit, task, ON_HOLD, []);
+  announceUpdate(unit, actor, task, { state: held.state });
+  return held;
+}
+
+/** A blocked task that is reported as waiting: what it depends on still counts. */
+async function goOn(unit: Unit, actor: Actor, task: TaskRow): Promise<TaskRow> {
+  const undone = await listUndone(unit.trx, task.dependsOn);
+  if (undone.length > 0) {
+    if (task.waitingReason === WAITS_FOR_TASKS) return task;
+    return blockTask(unit, task, WAITS_FOR_TASKS, undone);
+  }
+  const released = await unblockTask(unit, task);
+  announceUpdate(unit, actor, task, { state: released.state });
+  return released;
 }
 
 /** A word for people: the engine goes by steps and batches. */
@@ -131,12 +191,17 @@ async function reportEnd(
   return stopped.task;
 }
 
-/** The next run of an ended task, with a workflow of its own. */
-async function restart(unit: Unit, actor: Actor, task: TaskRow): Promise<TaskRow> {
+/** The next run of an ended task, with a workflow of its own. It waits again for what has not completed (anew). */
+export async function restart(unit: Unit, actor: Actor, task: TaskRow): Promise<TaskRow> {
   // As when it was created: what runs undecided is a decision.
   if (task.preApproved.length > 0) assertCan(actor.principal, 'decide', 'task', task.creatorId);
+  const agentId = 'agentId' in task.target ? task.target.agentId : null;
+  const undone = await listUndone(unit.trx, task.dependsOn);
+  const isBlocked = undone.length > 0;
   const next = await startNextRun(unit.trx, task.id, {
-    agentId: 'agentId' in task.target ? task.target.agentId : null,
+    state: isBlocked ? 'blocked' : agentId === null ? 'created' : 'assigned',
+    waitingReason: isBlocked ? WAITS_FOR_TASKS : null,
+    agentId,
     deadlineAt: new Date(Date.now() + DEFAULT_DEADLINE_MS),
   });
   const ended = { end: task.state, seal: task.seal };
@@ -147,6 +212,7 @@ async function restart(unit: Unit, actor: Actor, task: TaskRow): Promise<TaskRow
     details: { run: next.runNo, previous: ended },
   });
   unit.emit('task.restarted', { taskId: task.id, ownerId: task.creatorId, data: { run: next.runNo } });
-  if (task.kind !== 'collab') startWorkflow(unit, next);
+  if (isBlocked) announceBlocked(unit, task, WAITS_FOR_TASKS, undone);
+  else if (task.kind !== 'collab') startWorkflow(unit, next);
   return next;
 }

@@ -1,5 +1,5 @@
 import { actText } from '../../contracts/act.ts';
-import type { StepView, TaskView } from '../../contracts/tasks.ts';
+import { MAX_TITLE_LENGTH, type StepView, type TaskView } from '../../contracts/tasks.ts';
 import type { CommandWithAct } from '../../db/commands.ts';
 import type { StepRow } from '../../db/steps.ts';
 import type { BriefTaskRow } from '../../db/task-kinds.ts';
@@ -7,6 +7,14 @@ import type { ListedTaskRow, TaskRow } from '../../db/tasks.ts';
 import { toCommandView } from '../commands/view.ts';
 
 const time = (date: Date | null): string | null => date?.toISOString() ?? null;
+
+/** The start of the goal, on one line, cut at a word. */
+export function titleOf(goal: string): string {
+  const line = goal.replace(/\s+/g, ' ').trim();
+  if (line.length <= 80) return line.slice(0, MAX_TITLE_LENGTH);
+  const cut = line.slice(0, 80);
+  return `${cut.slice(0, Math.max(cut.lastIndexOf(' '), 40))}…`;
+}
 
 /** From 1; every change that a client can see raises it. */
 const versionOf = (row: Pick<TaskRow, 'rev'>): number => row.rev + 1;
@@ -31,7 +39,7 @@ export const toTaskBrief = (row: BriefTaskRow): TaskBrief => ({
 export const toTaskView = (row: ListedTaskRow): TaskView => ({
   id: row.publicId,
   kind: row.kind,
-  title: row.title,
+  title: row.title || titleOf(row.goal),
   goal: row.goal,
   mode: row.mode,
   state: row.state,
@@ -41,6 +49,10 @@ export const toTaskView = (row: ListedTaskRow): TaskView => ({
   target: row.target,
   agentId: row.agentId,
   waitingReason: row.waitingReason,
+  priority: row.priority,
+  tags: row.tags,
+  dependsOn: row.dependsOn,
+  parentTaskId: row.parentTaskId,
   preApproved: row.preApproved,
   maxSteps: row.maxSteps,
   deadlineAt: row.deadlineAt.toISOString(),

@@ -1,0 +1,71 @@
+/** What tasks wait for: public ids in `tasks.depends_on`. */
+import type { TaskState } from '../contracts/tasks.ts';
+import { execute, type Queryable, query, type Trx } from './database.ts';
+import { lockKeys } from './lock-keys.ts';
+import { type TaskRow, taskColumns } from './tasks.ts';
+
+export interface NeededTaskRow {
+  publicId: string;
+  state: TaskState;
+  creatorId: string;
+}
+
+/**
+ * Lock the tasks that another one is to wait for and remember that they are needed, so that none of them ends unseen
+ * until this commits. Those that are not there (or deleted, or notes, for which nothing runs) are left out.
+ */
+export function needTasks(trx: Trx, publicIds: readonly string[]): Promise<NeededTaskRow[]> {
+  return query<NeededTaskRow>(
+    trx,
+    `update tasks t set is_needed = true
+     from (select id from tasks
+           where public_id = any(cast(:ids as text[])) and deleted_at is null and kind <> 'collab'
+           order by id for update) needed
+     where t.id = needed.id
+     returning t.public_id as "publicId", t.state, t.creator_id as "creatorId"`,
+    { ids: [...publicIds] },
+  );
+}
+
+/** Those of them that have not completed, in the order given; what is not there never will. */
+export async function listUndone(db: Queryable, publicIds: readonly string[]): Promise<string[]> {
+  if (publicIds.length === 0) return [];
+  const rows = await query<{ id: string }>(
+    db,
+    `select public_id as id from tasks where public_id = any(cast(:ids as text[])) and state = 'completed'`,
+    { ids: [...publicIds] },
+  );
+  const done = new Set(rows.map(({ id }) => id));
+  return publicIds.filter((id) => !done.has(id));
+}
+
+/** The tasks that wait for this one, locked. */
+export function lockWaitingFor(trx: Trx, publicId: string): Promise<TaskRow[]> {
+  return query<TaskRow>(
+    trx,
+    `select ${taskColumns} from tasks t
+     where t.state = 'blocked' and t.depends_on @> array[cast(:id as text)] and t.deleted_at is null
+     order by t.created_at, t.id for update`,
+    { id: publicId },
+  );
+}
+
+/** Until the transaction ends nobody else changes what an existing task waits for. */
+export async function lockDependencies(trx: Trx): Promise<void> {
+  await execute(trx, 'select pg_advisory_xact_lock(:key)', { key: lockKeys.taskDependencies });
+}
+
+/** Does any of these tasks wait for the task, at once or by way of others? */
+export async function leadsTo(db: Queryable, publicIds: readonly string[], target: string): Promise<boolean> {
+  const rows = await query(
+    db,
+    `with recursive reached (public_id) as (
+       select unnest(cast(:ids as text[]))
+       union
+       select unnest(t.depends_on) from tasks t join reached r on t.public_id = r.public_id
+     )
+     select 1 as found from reached where public_id = :target limit 1`,
+    { ids: [...publicIds], target },
+  );
+  return rows.length > 0;
+}
