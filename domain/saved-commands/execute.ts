@@ -99,7 +99,8 @@ async function getRun(unit: Unit, id: string): Promise<SavedRunRow> {
   return run;
 }
 
-async function startRun(
+/** As executeSavedCommand, in a unit of work that does more. Asks nobody whether the actor may. */
+export async function startRun(
   unit: Unit,
   deps: DomainDeps,
   actor: Actor,
@@ -114,7 +115,7 @@ async function startRun(
   const { groups, refused } = await groupAgents(unit, saved, execution);
   const batchIds: string[] = [];
   for (const group of groups) {
-    const act = buildOwnAct(deps, actRequest(group, checked.settings, execution), group.shell);
+    const act = savedAct(deps, group, checked.settings, execution);
     const { batchId } = await insertBatch(unit, deps, actor, {
       act,
       binding: adHocBinding,
@@ -165,10 +166,23 @@ async function groupAgents(
   return { groups: [...groups.values()], refused };
 }
 
-function actRequest(
-  { shell, script }: Group,
+/**
+ * The act that a saved command is in a shell, with checked values. The fields of an issue are those of the body here.
+ * @throws validation_failed
+ */
+export const savedAct = (
+  deps: Pick<DomainDeps, 'limits'>,
+  script: Pick<Group, 'shell' | 'script'>,
   settings: readonly ParameterSetting[],
-  execution: SavedExecution,
+  how: ActWish,
+): Act => buildOwnAct(deps, actRequest(script, settings, how), script.shell);
+
+type ActWish = Pick<SavedExecution, 'workingDirectory' | 'user' | 'elevated' | 'timeoutMs' | 'expiryMs'>;
+
+function actRequest(
+  { shell, script }: Pick<Group, 'shell' | 'script'>,
+  settings: readonly ParameterSetting[],
+  execution: ActWish,
 ): ActRequest {
   const unsafe = findUnsafe(shell, settings);
   if (unsafe !== undefined) {
@@ -189,7 +203,7 @@ function actRequest(
 }
 
 /** The fields of the act are those of the body here. @throws validation_failed */
-function buildOwnAct(deps: DomainDeps, request: ActRequest, shell: ShellName): Act {
+function buildOwnAct(deps: Pick<DomainDeps, 'limits'>, request: ActRequest, shell: ShellName): Act {
   try {
     return buildAct(request, deps.limits, { shell: () => shell });
   } catch (error) {
