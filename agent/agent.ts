@@ -21,6 +21,7 @@ import { type AgentLog, errorText, silentLog } from './log.ts';
 import { createMachine, type Machine } from './machine.ts';
 import { startPresence } from './presence-loop.ts';
 import { recoverCommands } from './recovery.ts';
+import { createTerminals, type TerminalOptions } from './terminals.ts';
 import { startTemporalTransport, type TemporalAddress } from './transports/temporal.ts';
 
 /** Commands past the agent's own queue at one time. */
@@ -48,6 +49,8 @@ export interface AgentOptions {
   drainMs?: number;
   /** Replaces the executor of real processes (benchmarks). It then brings its own capabilities. */
   executor?: Executor;
+  /** Offer terminals, where they can be made. Absent: none. */
+  terminals?: TerminalOptions;
   /** False: presence frames carry no host metrics. Default true. */
   metrics?: boolean;
   /** Where the activity worker connects when the welcome does not say. */
@@ -151,6 +154,7 @@ async function connectParts(
   let connection: Connection | null = null;
   const link: Link = {
     send: (frame) => connection?.send(frame) ?? false,
+    sendBytes: (frame) => connection?.sendBytes(frame) ?? false,
     hasRoom: () => connection?.hasRoom() ?? false,
   };
   const spoolDirectory = join(options.home, 'spool');
@@ -164,6 +168,14 @@ async function connectParts(
   const commands = createCommands({ journal, executor, link, streams, maxParallel, log });
   await recoverCommands({ journal, executor, commands, streams, log });
 
+  const terminals = await createTerminals({
+    options: options.terminals,
+    home: options.home,
+    machine,
+    kill: options.kill,
+    link,
+    log,
+  });
   const claims = createClaims({ link, commands });
   const presence = startPresence({ link, journal, commands, metrics: options.metrics ?? true, log });
   let temporal: { close(): Promise<void> } | null = null;
@@ -174,6 +186,7 @@ async function connectParts(
       return 'reconnect';
     }
     commands.announce();
+    terminals.announce();
     presence.begin(welcome.presenceIntervalMs);
     const address = options.temporal ?? welcome.temporal;
     if (options.delivery === 'temporal' && temporal === null) {
@@ -186,13 +199,18 @@ async function connectParts(
   connection = createConnection({
     url: options.url,
     token: options.token,
-    hello: () => helloOf(options, journal, machine),
+    hello: () => helloOf(options, journal, machine, terminals.capabilities),
     onWelcome,
-    onFrame: (frame) => dispatchFrame(frame, { commands, claims, presence, log }),
+    onFrame: (frame) => dispatchFrame(frame, { commands, claims, presence, terminals, log }),
+    onBytes: terminals.receiveBytes,
     onMalformed: (text) => refuseMalformed(text, commands),
-    onRoom: () => commands.pump(),
+    onRoom: () => {
+      commands.pump();
+      terminals.pump();
+    },
     onEnd: () => {
       presence.pause();
+      terminals.linkLost();
       claims.connectionLost();
     },
     log,
@@ -208,6 +226,7 @@ async function connectParts(
       log.info('draining', { running: commands.runningCount() });
       link.send({ type: 'draining' });
       commands.drain();
+      const stopTerminals = terminals.close('agent_stopping');
       const stopTemporal = temporal?.close();
       if (!(await within(commands.settled('running'), drainMs))) {
         commands.stopAll('agent_stopping');
@@ -215,6 +234,7 @@ async function connectParts(
       }
       if (open.isOpen()) await within(commands.settled('all'), FINAL_ACK_DEADLINE_MS);
       claims.close();
+      await stopTerminals;
       await stopTemporal;
       presence.pause();
       await open.close();
@@ -245,7 +265,12 @@ const MAX_HOST_NAME_LENGTH = 255;
 export const hostNameOf = (given: string | undefined): string =>
   (given || hostname() || 'unknown').slice(0, MAX_HOST_NAME_LENGTH);
 
-const helloOf = (options: AgentOptions, journal: Journal, machine: Machine): Hello => ({
+const helloOf = (
+  options: AgentOptions,
+  journal: Journal,
+  machine: Machine,
+  more: readonly string[],
+): Hello => ({
   type: 'hello',
   protocol: PROTOCOL_VERSION,
   agentId: options.agentId,
@@ -256,7 +281,7 @@ const helloOf = (options: AgentOptions, journal: Journal, machine: Machine): Hel
   os: `${type()} ${release()}`,
   arch: process.arch,
   version: AGENT_VERSION,
-  capabilities: machine.capabilities,
+  capabilities: [...machine.capabilities, ...more],
   shells: machine.shells,
   defaultShell: machine.shells[0] ?? '',
 });

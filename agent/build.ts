@@ -5,7 +5,8 @@ import { build, stop } from 'esbuild';
 
 /**
  * Bundle `agent/main.ts` with ws and zod into `outFile` (an ES module; name it `.mjs`).
- * `@temporalio/*` stays outside: it is loaded only for delivery `temporal`, and must be installed beside the file then.
+ * `@temporalio/*` stays outside: it is loaded only for delivery `temporal`, and must be installed beside the file then;
+ * so does `node-pty`, which terminals need.
  */
 export async function buildAgentBundle(outFile: string): Promise<void> {
   await build({
@@ -15,7 +16,7 @@ export async function buildAgentBundle(outFile: string): Promise<void> {
     platform: 'node',
     target: 'node20.19',
     format: 'esm',
-    external: ['@temporalio/*', 'bufferutil', 'utf-8-validate'],
+    external: ['@temporalio/*', 'node-pty', 'bufferutil', 'utf-8-validate'],
     // ws is CommonJS and requires node built-ins, which an ES module can only do through createRequire.
     banner: {
       js: "#!/usr/bin/env node\nimport { createRequire } from 'node:module';\nconst require = createRequire(import.meta.url);",

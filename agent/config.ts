@@ -10,6 +10,7 @@ import { agentIdSchema, type Delivery, deliveries } from '../contracts/agent-pro
 import { DEFAULT_MAX_PARALLEL } from './agent.ts';
 import { type AgentIdentity, readIdentity } from './home.ts';
 import { errorText } from './log.ts';
+import type { TerminalOptions } from './terminals.ts';
 import type { TemporalAddress } from './transports/temporal.ts';
 
 /** Most commands an agent may run at once. */
@@ -24,6 +25,8 @@ export interface AgentConfig {
   workDir: string | undefined;
   delivery: Delivery;
   maxParallel: number;
+  /** Absent: no terminals. */
+  terminals: TerminalOptions | undefined;
   debug: boolean;
   /** Known identity, or the token to enrol with. */
   identity: AgentIdentity | { enrolmentToken: string; agentId: string | undefined };
@@ -49,6 +52,8 @@ export const agentUsage = `steelthread agent — runs approved commands on this 
                    STEELTHREAD_ENROL_TOKEN           one-time token, used when there is no identity yet
   --delivery       STEELTHREAD_AGENT_DELIVERY        websocket (or temporal)
   --max-parallel   STEELTHREAD_AGENT_MAX_PARALLEL    ${DEFAULT_MAX_PARALLEL} commands at once, more are queued
+  --terminal       STEELTHREAD_AGENT_TERMINAL=1      offer terminals to people who may open them (Linux, with node-pty)
+                   STEELTHREAD_AGENT_TERMINAL_SHELL  program of a terminal: the user's login shell, else bash or sh
                    STEELTHREAD_AGENT_TEMPORAL_ADDRESS, _NAMESPACE, _TASK_QUEUE   what the server says
   --allow-plaintext  STEELTHREAD_AGENT_ALLOW_PLAINTEXT=1   http:// to another machine, where anybody in between decides what runs
   --debug          STEELTHREAD_AGENT_DEBUG=1         log debug events
@@ -64,6 +69,7 @@ const flagOptions = {
   'token-file': { type: 'string' },
   delivery: { type: 'string' },
   'max-parallel': { type: 'string' },
+  terminal: { type: 'boolean' },
   'allow-plaintext': { type: 'boolean' },
   debug: { type: 'boolean' },
   help: { type: 'boolean', short: 'h' },
@@ -165,11 +171,18 @@ export function parseAgentConfig(
       ? undefined
       : { address, namespace: variable('STEELTHREAD_AGENT_TEMPORAL_NAMESPACE') ?? 'default', taskQueue };
 
+  const offersTerminals = flags.terminal ?? variable('STEELTHREAD_AGENT_TERMINAL') === '1';
+  const shell = variable('STEELTHREAD_AGENT_TERMINAL_SHELL');
+  const terminals = offersTerminals ? (shell === undefined ? {} : { shell }) : undefined;
+
   if (problems.length > 0 || url === undefined || delivery === undefined || identity === null) {
     return { ok: false, problems };
   }
   const debug = flags.debug ?? variable('STEELTHREAD_AGENT_DEBUG') === '1';
-  return { ok: true, config: { url, home, name, workDir, delivery, maxParallel, debug, identity, temporal } };
+  return {
+    ok: true,
+    config: { url, home, name, workDir, delivery, maxParallel, terminals, debug, identity, temporal },
+  };
 }
 
 const settingsSchema = z.record(z.string(), z.string());

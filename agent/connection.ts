@@ -43,6 +43,7 @@ export interface ConnectionOptions {
   /** `reconnect` ends this socket at once without backoff (a new journal must say hello first). */
   onWelcome: (welcome: Welcome) => 'accept' | 'reconnect';
   onFrame: (frame: Exclude<ServerFrame, { type: 'welcome' }>) => void;
+  onBytes: (frame: Buffer) => void;
   /** A known frame type with a wrong shape, already answered. `text` is the whole frame. */
   onMalformed: (text: string) => void;
   onRoom: () => void;
@@ -73,6 +74,14 @@ export function agentSocketUrl(base: string): string {
   return url.href;
 }
 
+/**
+ * Masking protects proxies that mistake what is in a WebSocket for requests (RFC 6455, 10.3). There is none inside TLS or
+ * inside this machine, and it costs as much as all the rest of a large frame: a mask of zeros changes nothing.
+ */
+const isTrustedPath = (address: string): boolean =>
+  /^(wss:|ws:\/\/(127(\.\d{1,3}){3}|localhost|\[::1\])[:/])/.test(address);
+const noMask = (mask: Buffer): void => void mask.fill(0);
+
 /** Connect, and stay connected until `close`. */
 export function createConnection(options: ConnectionOptions): Connection {
   const { log } = options;
@@ -99,6 +108,7 @@ export function createConnection(options: ConnectionOptions): Connection {
     const socket = new WebSocket(address, {
       headers: { authorization: `Bearer ${options.token}` },
       maxPayload: MAX_FRAME_BYTES,
+      ...(isTrustedPath(address) && { generateMask: noMask }),
       perMessageDeflate: false,
       handshakeTimeout: WELCOME_DEADLINE_MS,
       followRedirects: false,
@@ -132,6 +142,10 @@ export function createConnection(options: ConnectionOptions): Connection {
     socket.on('message', (data, isBinary) => {
       missedPongs = 0;
       if (!isCurrent()) return;
+      if (isBinary && state.kind === 'open') {
+        if (Buffer.isBuffer(data) && !shouldReturnAtOnce) options.onBytes(data);
+        return;
+      }
       const verdict = receive(socket, isBinary ? '' : data.toString());
       if (verdict === 'reconnect') {
         shouldReturnAtOnce = true;
@@ -209,12 +223,13 @@ export function createConnection(options: ConnectionOptions): Connection {
     };
   };
 
-  const send = (frame: AgentFrame): boolean => {
+  const send = (frame: AgentFrame): boolean => sendData(JSON.stringify(frame));
+  const sendData = (data: string | Buffer): boolean => {
     if (state.kind !== 'open') return false;
     const { socket } = state;
     if (socket.readyState !== WebSocket.OPEN) return false;
     gatherWrites();
-    socket.send(JSON.stringify(frame), () => {
+    socket.send(data, () => {
       if (!isFull || socket.bufferedAmount > SEND_HIGH_WATER_BYTES / 2) return;
       isFull = false;
       options.onRoom();
@@ -227,6 +242,7 @@ export function createConnection(options: ConnectionOptions): Connection {
   schedule(0);
   return {
     send,
+    sendBytes: sendData,
     hasRoom: () => state.kind === 'open' && !isFull,
     isOpen: () => state.kind === 'open',
     close: async () => {

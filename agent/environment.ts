@@ -6,7 +6,8 @@ import { tmpdir, userInfo } from 'node:os';
 import type { Act } from '../contracts/agent-protocol.ts';
 import { COMMAND_ID_VARIABLE } from './kill.ts';
 
-const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+/** Where programs are looked for when the agent's environment does not say. */
+export const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 /** Variables a command inherits from the agent; everything else (its token!) stays out. */
 const inheritedNames =
   process.platform === 'win32'
@@ -56,7 +57,7 @@ export function findUser(name: string): SystemUser | null {
 /** The clean environment of a command: a few names from the agent, the act's own, and the mark of the kill rule. */
 export function commandEnvironment(
   commandId: string,
-  act: Act,
+  act: Pick<Act, 'environment'>,
   user: SystemUser | null,
   own: Readonly<Record<string, string | undefined>>,
 ): Record<string, string> {

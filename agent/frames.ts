@@ -6,13 +6,20 @@ import type { Claims } from './claims.ts';
 import type { Commands } from './commands.ts';
 import type { AgentLog } from './log.ts';
 import type { PresenceLoop } from './presence-loop.ts';
+import type { Terminals } from './terminals.ts';
 
 /** Handle one frame. */
 export function dispatchFrame(
   frame: Exclude<ServerFrame, { type: 'welcome' }>,
-  to: { commands: Commands; claims: Claims; presence: Pick<PresenceLoop, 'report'>; log: AgentLog },
+  to: {
+    commands: Commands;
+    claims: Claims;
+    presence: Pick<PresenceLoop, 'report'>;
+    terminals: Terminals;
+    log: AgentLog;
+  },
 ): void {
-  const { commands, claims, presence, log } = to;
+  const { commands, claims, presence, terminals, log } = to;
   switch (frame.type) {
     case 'run':
       commands.run(frame);
@@ -27,6 +34,14 @@ export function dispatchFrame(
       return presence.report();
     case 'claimRefused':
       return claims.refused(frame.commandId, frame.state);
+    case 'terminal.open':
+    case 'terminal.attach':
+    case 'terminal.detach':
+    case 'terminal.resize':
+    case 'terminal.ack':
+    case 'terminal.close':
+    case 'terminal.closedAck':
+      return terminals.receive(frame);
     case 'error':
       return log.warn('server_error', { code: frame.code, message: frame.message });
   }

@@ -1,9 +1,9 @@
 /**
  * The kill rule: end everything a command started.
  *
- * Who belongs to a command: the members of its cgroup (where one could be made), the members of its process group, and
+ * Who belongs to a command: the members of its cgroup (where one could be made), the members of its session, and
  * every process that was started with STEELTHREAD_COMMAND_ID=<its id>. A program that clears its environment, leaves
- * the group and runs where no cgroup can be made escapes; the documentation says so.
+ * the session and runs where no cgroup can be made escapes; the documentation says so.
  *
  * Invariants:
  *  K1. First TERM (and CONT, so that a stopped process gets it), then, after KILL_GRACE_MS or as soon as nobody is
@@ -54,8 +54,9 @@ export function findCommandProcesses(target: KillTarget, cgroups: CommandCgroups
     if (pid === process.pid || pid === process.ppid) continue;
     const info = readProcess(pid);
     if (info === null || info.state === 'Z' || info.state === 'X') continue;
-    const isInGroup = groupId !== null && info.processGroup === groupId && info.session === groupId;
-    if (isInGroup || members.has(pid) || hasEnvironmentEntry(pid, entry)) found.push(info);
+    // A command leads a session of its own; the jobs of a terminal's shell are groups of their own in it.
+    const isInSession = groupId !== null && info.session === groupId;
+    if (isInSession || members.has(pid) || hasEnvironmentEntry(pid, entry)) found.push(info);
   }
   return found;
 }

@@ -3,7 +3,8 @@
  */
 import { join } from 'node:path';
 import { findCapabilities } from './capabilities.ts';
-import { createCommandCgroups } from './cgroup.ts';
+import { type CommandCgroups, createCommandCgroups } from './cgroup.ts';
+import { DEFAULT_PATH } from './environment.ts';
 import { createExecutor, type Executor } from './executor.ts';
 import type { KillOptions } from './kill.ts';
 import type { AgentLog } from './log.ts';
@@ -23,6 +24,9 @@ export interface Machine {
   executor: Executor;
   capabilities: string[];
   shells: string[];
+  cgroups: CommandCgroups | null;
+  /** The agent's own, of which commands and terminals get a few names. */
+  environment: Readonly<Record<string, string | undefined>>;
   close(): void;
 }
 
@@ -32,10 +36,21 @@ export async function createMachine(options: MachineOptions, log: AgentLog): Pro
   const shells = findShells(environment.PATH ?? '');
   if (options.executor !== undefined) {
     const { executor } = options;
-    return { executor, capabilities: ['shell', 'argv'], shells: [...shells.keys()], close: () => {} };
+    return {
+      executor,
+      capabilities: ['shell', 'argv'],
+      shells: [...shells.keys()],
+      cgroups: null,
+      environment,
+      close: () => {},
+    };
   }
   const cgroups = options.cgroups === 'off' ? null : createCommandCgroups(options.home);
-  const found = await findCapabilities({ hasShell: shells.size > 0, hasCgroups: cgroups !== null });
+  const found = await findCapabilities({
+    hasShell: shells.size > 0,
+    hasCgroups: cgroups !== null,
+    searchPath: environment.PATH ?? DEFAULT_PATH,
+  });
   const pipes = createPipeStock(join(options.home, 'pipes'));
   await pipes.ready;
   return {
@@ -52,6 +67,8 @@ export async function createMachine(options: MachineOptions, log: AgentLog): Pro
     }),
     capabilities: [...found],
     shells: [...shells.keys()],
+    cgroups,
+    environment,
     close: () => {
       pipes.close();
       cgroups?.close();

@@ -40,6 +40,7 @@ async function main(): Promise<number> {
     workDir: config.workDir,
     delivery: config.delivery,
     maxParallel: config.maxParallel,
+    ...(config.terminals !== undefined && { terminals: config.terminals }),
     temporal: config.temporal,
     log,
   });

@@ -20,12 +20,16 @@
  *     expects and the agent resends from there.
  *  D. A result is resent until acked. Journal entries go only after the ack.
  *  E. Unknown frame types are answered with `error{code:'unknown_frame'}` and are not fatal. Types that begin with
- *     `terminal.` or `file.` are kept for terminals and file transfer, and unknown until those exist.
+ *     `file.` are kept for file transfer, and unknown until that exists.
+ *
+ * Frames of terminals (`terminal.…`, and the only binary frames) are in terminal-protocol.ts.
  */
 import { z } from 'zod';
 import { actSchema } from './act.ts';
+import { terminalAgentFrames, terminalServerFrames } from './terminal-protocol.ts';
 
 export * from './act.ts';
+export * from './terminal-protocol.ts';
 
 export const PROTOCOL_VERSION = 1;
 /** A socket that has not said hello by then is closed, milliseconds. */
@@ -72,6 +76,18 @@ const streamSchema = z.enum(streamNames);
 export const deliveries = ['websocket', 'temporal'] as const;
 export type Delivery = (typeof deliveries)[number];
 
+/**
+ * Command line programs that answer prompts, by the name under which clients ask for them. An agent on whose search path
+ * the program is names the capability `cli:<name>`.
+ */
+export const cliPrograms = {
+  sgpt: 'sgpt',
+  opencode: 'opencode',
+  aider: 'aider',
+  mistral_code: 'mistral-code',
+} as const;
+export type CliName = keyof typeof cliPrograms;
+
 /** What an agent may be able to do; the server sends nothing that needs a capability the hello did not name. */
 export const capabilityNames = [
   'shell',
@@ -82,6 +98,10 @@ export const capabilityNames = [
   'metrics',
   'terminal',
   'file',
+  'cli:sgpt',
+  'cli:opencode',
+  'cli:aider',
+  'cli:mistral_code',
 ] as const;
 
 /** Summary of one output stream at the end of a command. */
@@ -192,6 +212,7 @@ export const agentFrameSchema = z.discriminatedUnion('type', [
   /** The agent stops soon and takes no new commands; running ones finish or are killed at its drain deadline. */
   z.object({ type: z.literal('draining') }),
   z.object({ type: z.literal('error'), code: z.string().max(64), message: shortText }),
+  ...terminalAgentFrames,
 ]);
 export type AgentFrame = z.infer<typeof agentFrameSchema>;
 
@@ -243,6 +264,7 @@ export const serverFrameSchema = z.discriminatedUnion('type', [
     reason: shortText,
   }),
   z.object({ type: z.literal('error'), code: z.string().max(64), message: shortText }),
+  ...terminalServerFrames,
 ]);
 export type ServerFrame = z.infer<typeof serverFrameSchema>;
 

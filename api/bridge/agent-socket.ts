@@ -32,6 +32,8 @@ export interface AgentSocketHandlers {
   onHello(socket: AgentSocket, hello: Hello): Promise<void>;
   /** A frame after the hello. `bytes` is its size; give it back by `stored` once it is dealt with. */
   onFrame(socket: AgentSocket, frame: AgentFrame, bytes: number, beside?: BesideFrame): void;
+  /** A binary frame of an accepted agent. False, or absent: it is refused as a bad frame. */
+  onBytes?(socket: AgentSocket, frame: Buffer): boolean;
   /** The socket is gone; `session` is what its hello was accepted with, if it was. */
   onClose(socket: AgentSocket, session: Session | undefined): void;
   onProblem(socket: AgentSocket, fields: { event: string; [field: string]: unknown }): void;
@@ -68,6 +70,8 @@ export interface AgentSocket {
   session(): Session | undefined;
   accept(epoch: number, hello: Hello): void;
   send(frame: ServerFrame): void;
+  /** A binary frame; agents of other dialects take none. */
+  sendBytes?(frame: Buffer): void;
   /** Resolves when little waits for the peer to read it, or nothing more can be sent. */
   drained(): Promise<void>;
   /** One frame, of this many bytes, was stored or dropped. */
@@ -127,6 +131,8 @@ export function createAgentSocket(
 
   ws.on('message', (data, isBinary) => {
     if (wire.isDeaf()) return;
+    if (isBinary && state.name === 'live' && Buffer.isBuffer(data) && handlers.onBytes?.(socket, data))
+      return;
     if (isBinary) return refuseFrame('binary_frame', 'frames are JSON text');
     const text = data.toString();
     const parsed = parseAgentFrame(text);
@@ -152,6 +158,7 @@ export function createAgentSocket(
       if (state.name === 'connecting' && !wire.isClosing()) state = { name: 'live', epoch, hello: accepted };
     },
     send,
+    sendBytes: (frame) => void wire.send(frame),
     drained: wire.drained,
     stored: wire.stored,
     close,

@@ -21,6 +21,7 @@ import { connectAgent, disconnectAgent } from '../../domain/agents/connections.t
 import type { PresencePort } from '../../domain/agents/presence.ts';
 import type { DomainDeps, Log } from '../../domain/deps.ts';
 import type { Authenticate } from '../context.ts';
+import type { TerminalPort } from '../terminal/relays.ts';
 import type { UpgradeRoute } from '../upgrade.ts';
 import {
   type AgentSocket,
@@ -49,6 +50,8 @@ export interface BridgeDeps {
   /** Identity of this process among the bridges. */
   bridgeId: string;
   serverVersion: string;
+  /** What agents say of terminals. */
+  terminals: TerminalPort;
   /** Where agents with Temporal delivery connect. */
   temporal: { address: string; namespace: string };
   log: Log;
@@ -209,6 +212,13 @@ export function createBridge(deps: BridgeDeps): Bridge {
         if (countError(socket) <= MAX_LOGGED_ERRORS)
           log.warn({ event: 'agent_error', agentId, code: frame.code, message: frame.message });
         break;
+      case 'terminal.opened':
+      case 'terminal.attached':
+      case 'terminal.inputAck':
+      case 'terminal.closed':
+      case 'terminal.alive':
+        if (registry.find(agentId) === socket) track(deps.terminals.onFrame(agentId, frame));
+        break;
       case 'hello':
         break;
     }
@@ -276,6 +286,10 @@ export function createBridge(deps: BridgeDeps): Bridge {
     const socket = make({
       onHello: (greeting, hello) => onHello(greeting, hello, credential),
       onFrame,
+      onBytes(from, frame) {
+        // Of a socket that was replaced: it was right when it left.
+        return registry.find(from.agentId) !== from || deps.terminals.onBytes(from, frame);
+      },
       onClose(ended, session) {
         pending.delete(ended);
         releaseSocket(ended.agentId);

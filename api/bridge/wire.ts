@@ -29,7 +29,7 @@ export interface Wire {
   /** It was refused: what the peer still says does not count. */
   isDeaf(): boolean;
   /** True when it is on its way; false when nothing can be sent any more. */
-  send(text: string): boolean;
+  send(data: string | Buffer): boolean;
   /** Resolves when little waits for the peer to read it, or nothing more can be sent. */
   drained(): Promise<void>;
   /** A frame of this many bytes is to be stored; give it back by `stored`. */
@@ -87,14 +87,14 @@ export function createWire(ws: WebSocket, events: WireEvents): Wire {
   return {
     isClosing: () => isClosing,
     isDeaf: () => isDeaf,
-    send(text) {
+    send(data) {
       if (ws.readyState !== ws.OPEN) return false;
       if (ws.bufferedAmount > MAX_BUFFERED_BYTES) {
         events.onProblem({ event: 'agent_slow', bufferedBytes: ws.bufferedAmount });
         close(closeCodes.slowConsumer, 'the agent does not read');
         return false;
       }
-      ws.send(text, () => {
+      ws.send(data, () => {
         if (drainWaiters.length > 0 && hasRoom()) releaseWaiters();
       });
       return true;

@@ -11,7 +11,7 @@ export interface LegacyCommand {
   shell: ShellName;
   script: string;
   workingDirectory: string | null;
-  /** Ask for the rights of an administrator; only where the dialect offers them. */
+  /** Ask for the rights of an administrator; only where the dialect, or the agent itself, offers them. */
   elevated: boolean;
   timeoutSeconds: number;
 }
@@ -21,7 +21,7 @@ export type LegacyFrame = Readonly<Record<string, unknown>>;
 export interface Dialect {
   /** For logs. */
   readonly name: string;
-  /** Whether its agents heed `run_as_admin`. */
+  /** Whether all of its agents heed `run_as_admin`; those of the others where they say so. */
   readonly canElevate: boolean;
   /** Whether a command's frame can name its shell; else the agent runs it in the one shell it has. */
   readonly namesShell: boolean;
@@ -33,6 +33,10 @@ export const now = (): string => new Date().toISOString();
 /** Before a request id of ours in dialect A; its agents give back what they got. */
 export const REQUEST_ID_PREFIX = 'ps_';
 
+/** Said only where it is asked for: what an agent that offers it must not miss. */
+export const elevation = ({ elevated }: LegacyCommand): LegacyFrame =>
+  elevated ? { run_as_admin: true } : {};
+
 /** The fields that all agents of the nested kinds look for, under both names of the id. */
 export const commandData = (command: LegacyCommand) => ({
   id: command.commandId,
@@ -41,4 +45,5 @@ export const commandData = (command: LegacyCommand) => ({
   command: command.script,
   timeout: command.timeoutSeconds,
   working_directory: command.workingDirectory,
+  ...elevation(command),
 });

@@ -1,5 +1,5 @@
 /** Dialect D: flat frames both ways. */
-import { type Dialect, now } from './dialect.ts';
+import { type Dialect, elevation, now } from './dialect.ts';
 
 export const flatDialect: Dialect = {
   name: 'flat',
@@ -12,6 +12,7 @@ export const flatDialect: Dialect = {
     command: command.script,
     timeout: command.timeoutSeconds,
     working_directory: command.workingDirectory,
+    ...elevation(command),
     timestamp: now(),
   }),
 };

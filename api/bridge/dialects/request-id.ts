@@ -1,5 +1,5 @@
 /** Dialect A: the generated agent. It registers first, is asked by `powershell_command` and answers by request id. */
-import { commandData, type Dialect, now, REQUEST_ID_PREFIX } from './dialect.ts';
+import { commandData, type Dialect, elevation, now, REQUEST_ID_PREFIX } from './dialect.ts';
 
 export const requestIdDialect: Dialect = {
   name: 'request_id',
@@ -15,6 +15,7 @@ export const requestIdDialect: Dialect = {
       command: command.script,
       timeout: command.timeoutSeconds,
       working_directory: command.workingDirectory,
+      ...elevation(command),
       timestamp: now(),
     };
   },
