@@ -185,7 +185,12 @@ function successResponse(specs: readonly ReplySpec[], schemas: JsonObject): Json
     ...(spec?.headers && { headers: documentHeaders(spec.headers) }),
     ...(spec &&
       spec.kind !== 'empty' && {
-        content: { [spec.contentType]: { schema: bodies.length > 1 ? { anyOf: bodies } : bodies[0] } },
+        content: {
+          [spec.contentType]: { schema: bodies.length > 1 ? { anyOf: bodies } : bodies[0] },
+          ...(spec.eventData && {
+            'text/event-stream': { schema: eventStreamSchema({ schema: spec.eventData }, schemas) },
+          }),
+        },
       }),
   };
 }
@@ -197,7 +202,7 @@ function bodySchema(spec: ReplySpec, schemas: JsonObject): JsonObject {
 }
 
 /** OpenAPI has no word for a stream of events: the data of one event is described beside. */
-function eventStreamSchema(spec: ReplySpec, schemas: JsonObject): JsonObject {
+function eventStreamSchema(spec: Pick<ReplySpec, 'schema'>, schemas: JsonObject): JsonObject {
   const data = spec.schema && jsonSchema(spec.schema, schemas);
   return { type: 'string', description: 'Server-sent events', ...(data && { 'x-event-data': data }) };
 }

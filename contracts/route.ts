@@ -69,6 +69,8 @@ export interface ReplySpec {
   contentType: string;
   /** Schema of the body; of one event's data for `events`. */
   schema?: z.ZodType;
+  /** Of `json`: the request may ask for server-sent events instead, each with data of this schema. */
+  eventData?: z.ZodType;
   /** Headers worth documenting, with what they say. */
   headers?: Readonly<Record<string, string>>;
   description?: string;
@@ -82,6 +84,15 @@ export function json<Schema extends z.ZodType>(
   notes: ReplyNotes & { contentType?: string } = {},
 ) {
   return { kind: 'json', contentType: 'application/json', schema, ...notes } as const;
+}
+
+/** A JSON body, or server-sent events where the request asks for them. */
+export function jsonOrEvents<Schema extends z.ZodType, Data extends z.ZodType>(
+  schema: Schema,
+  eventData: Data,
+  notes: ReplyNotes = {},
+) {
+  return { kind: 'json', contentType: 'application/json', schema, eventData, ...notes } as const;
 }
 
 /** Text, sent as it is. */
@@ -154,14 +165,16 @@ export interface HandlerRequest<Contract extends RouteContract> {
 
 type ReplyHeaders = { headers?: Readonly<Record<string, string>> };
 
+interface StreamBody<Holder extends Principal | null> {
+  /** Runs with the open stream; the stream ends when it returns or throws. Throw before returning this to answer an error. */
+  stream: (stream: EventStream, viewer: StreamViewer<Holder>) => Promise<void>;
+  /** Text of the keep-alive comment. */
+  keepAliveText?: string;
+  keepAliveMs?: number;
+}
+
 type ReplyBody<Reply, Holder extends Principal | null> = Reply extends { kind: 'events' }
-  ? {
-      /** Runs with the open stream; the stream ends when it returns or throws. Throw before returning this to answer an error. */
-      stream: (stream: EventStream, viewer: StreamViewer<Holder>) => Promise<void>;
-      /** Text of the keep-alive comment. */
-      keepAliveText?: string;
-      keepAliveMs?: number;
-    }
+  ? StreamBody<Holder>
   : Reply extends { kind: 'empty' }
     ? { body?: undefined }
     : Reply extends { kind: 'text' }
@@ -169,7 +182,7 @@ type ReplyBody<Reply, Holder extends Principal | null> = Reply extends { kind: '
       : Reply extends { kind: 'bytes' }
         ? { body: Uint8Array | AsyncIterable<Uint8Array> }
         : Reply extends { kind: 'json'; schema: infer Schema extends z.ZodType }
-          ? { body: z.input<Schema> }
+          ? { body: z.input<Schema> } | (Reply extends { eventData: z.ZodType } ? StreamBody<Holder> : never)
           : Reply extends z.ZodType
             ? { body: z.input<Reply> }
             : never;

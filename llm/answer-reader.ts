@@ -10,6 +10,9 @@ import type { Tally } from './chat-usage.ts';
 import { LlmError } from './port.ts';
 import { proposeTaskTool, readProposedTask } from './propose-task.ts';
 
+/** Most calls of tools in one answer. */
+const MAX_CALLS = 20;
+
 /** Longest answer, UTF-16 units: more than the most tokens an answer can be given. What says more is no model. */
 const MAX_ANSWER_LENGTH = 1024 * 1024;
 /** Longest input of a tool call, UTF-16 units. */
@@ -22,12 +25,25 @@ export interface AnswerReader {
   isWhole(): boolean;
 }
 
-/** For one answer. What it counts goes to `tally`. */
-export function createAnswerReader(configuredModel: string, tally: Tally): AnswerReader {
+interface StartedCall {
+  name: string;
+  index: number;
+  json: string;
+}
+
+/**
+ * For one answer. What it counts goes to `tally`.
+ * @param tools names of the tools that may be called beside `propose_task`, several of them in one answer
+ */
+export function createAnswerReader(
+  configuredModel: string,
+  tally: Tally,
+  tools: ReadonlySet<string> = new Set(),
+): AnswerReader {
   const text = createTextPieces();
   let model = configuredModel;
   let length = 0;
-  let call: { name: string; index: number; json: string } | undefined;
+  const calls: StartedCall[] = [];
   let stopReason: string | null | undefined;
   let isWhole = false;
 
@@ -39,14 +55,15 @@ export function createAnswerReader(configuredModel: string, tally: Tally): Answe
   }
 
   function extend(index: number, piece: string): void {
-    if (call?.index !== index) return;
+    const call = calls.find((one) => one.index === index);
+    if (call === undefined) return;
     call.json += piece;
     if (call.json.length > MAX_TOOL_INPUT_LENGTH) throw badAnswer('the input of its tool call is too long');
   }
 
   function* finish(): Generator<ChatPart> {
     yield* say(text.end());
-    if (call !== undefined && stopReason === 'tool_use') yield toTool(call); // A
+    if (stopReason === 'tool_use') for (const call of calls) yield toTool(call, tools); // A
     isWhole = true;
     tally.finished();
     const used = tally.read();
@@ -78,8 +95,10 @@ export function createAnswerReader(configuredModel: string, tally: Tally): Answe
         case 'content_block_start': {
           const { index, content_block: block } = event.data;
           if (block.type === 'tool_use') {
-            if (call !== undefined) throw badAnswer('it calls more than one tool');
-            call = { name: block.name ?? '', index, json: '' };
+            const isFull = calls.length >= (tools.size === 0 ? 1 : MAX_CALLS);
+            if (isFull)
+              throw badAnswer(tools.size === 0 ? 'it calls more than one tool' : 'it calls too many tools');
+            calls.push({ name: block.name ?? '', index, json: '' });
           } else if (block.type === 'text' && block.text) {
             tally.heard(block.text);
             yield* say(text.push(block.text));
@@ -116,18 +135,27 @@ function readEvent(name: string | null, data: string) {
   }
 }
 
-function toTool({ name, json }: { name: string; json: string }): ChatPart {
-  if (name !== proposeTaskTool.name) throw badAnswer('it calls an unknown tool');
+function toTool({ name, json }: StartedCall, tools: ReadonlySet<string>): ChatPart {
+  const isGiven = tools.has(name);
+  if (!isGiven && name !== proposeTaskTool.name) throw badAnswer('it calls an unknown tool');
   let input: unknown;
   try {
-    input = JSON.parse(json);
+    // A tool without arguments may be called without a word.
+    input = isGiven && json === '' ? {} : JSON.parse(json);
   } catch {
     throw badAnswer('the input of its tool call is not JSON');
+  }
+  if (isGiven) {
+    if (!isObject(input)) throw badAnswer('the input of its tool call is no object');
+    return { type: 'call', name, input };
   }
   const read = readProposedTask(input);
   if ('problem' in read) throw badAnswer(read.problem);
   return { type: 'tool', name: proposeTaskTool.name, input: read.task };
 }
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 function stopOf(reason: string | null | undefined): ChatStop {
   if (reason === 'refusal') return 'refusal';

@@ -10,7 +10,7 @@ import { Stream } from '@anthropic-ai/sdk/streaming';
 import { createAnswerReader } from './answer-reader.ts';
 import { type AnthropicAddress, createAnthropicClient } from './anthropic-client.ts';
 import { mapAnthropicError, mapErrorEvent } from './anthropic-errors.ts';
-import type { ChatAnswer, ChatPart, ChatPort, ChatRequest } from './chat-port.ts';
+import type { ChatAnswer, ChatPart, ChatPort, ChatRequest, ChatTool } from './chat-port.ts';
 import { buildChatPrompt } from './chat-prompt.ts';
 import { createTally, type Tally } from './chat-usage.ts';
 import { CHAT_CONTEXT_TOKENS, estimateTokens, fitWindow } from './chat-window.ts';
@@ -73,7 +73,8 @@ export function createAnthropicChat(options: AnthropicChatOptions): ChatPort {
         client.messages.create({ ...question.params, stream: true }, { signal: guard.signal }).asResponse(),
       );
       const events = Stream.rawEvents(response);
-      const reader = createAnswerReader(model, tally);
+      const names = new Set(request.tools?.map(({ name }) => name));
+      const reader = createAnswerReader(request.model ?? model, tally, names);
       for (;;) {
         const { done, value } = await guard.wait(() => events.next());
         if (done) break;
@@ -96,21 +97,24 @@ export function createAnthropicChat(options: AnthropicChatOptions): ChatPort {
   }
 
   function buildQuestion(request: ChatRequest) {
-    const { mayProposeTasks = true, system } = request;
+    const { mayProposeTasks = true, system, rules, tools: given = [] } = request;
     const window = fitWindow(request.messages, { maxTokens: options.contextTokens ?? CHAT_CONTEXT_TOKENS });
     const { instructions } = options;
-    const prompt = buildChatPrompt({ instructions, system, mayProposeTasks, isCut: window.isCut });
+    const prompt = buildChatPrompt({ rules, instructions, system, mayProposeTasks, isCut: window.isCut });
+    const tools = [...(mayProposeTasks ? [proposeTaskTool] : []), ...given.map(toProtocolTool)];
+    // Those of the caller only: `propose_task` was never counted and is small.
+    const toolTokens = given.length === 0 ? 0 : estimateTokens(JSON.stringify(tools));
     return {
-      estimatedTokens: window.estimatedTokens + estimateTokens(prompt),
+      estimatedTokens: window.estimatedTokens + estimateTokens(prompt) + toolTokens,
       params: {
-        model,
+        model: request.model ?? model,
         max_tokens: maxTokens,
         system: prompt,
         messages: window.messages,
         ...(temperature !== undefined && { temperature }),
-        ...(mayProposeTasks && {
-          tools: [proposeTaskTool],
-          tool_choice: { type: 'auto' as const, disable_parallel_tool_use: true },
+        ...(tools.length > 0 && {
+          tools,
+          tool_choice: { type: 'auto' as const, disable_parallel_tool_use: given.length === 0 },
         }),
       },
     };
@@ -120,7 +124,7 @@ export function createAnthropicChat(options: AnthropicChatOptions): ChatPort {
     name: 'anthropic',
     isMock: false,
     answer(request, { signal }): ChatAnswer {
-      const tally = createTally(model, prices);
+      const tally = createTally(request.model ?? model, prices);
       return {
         usage: tally.read,
         [Symbol.asyncIterator]: () => converse(request, signal, tally),
@@ -128,6 +132,12 @@ export function createAnthropicChat(options: AnthropicChatOptions): ChatPort {
     },
   };
 }
+
+const toProtocolTool = ({ name, description, parameters }: ChatTool) => ({
+  name,
+  description,
+  input_schema: { ...parameters, type: 'object' as const },
+});
 
 async function readTail(events: AsyncIterator<unknown>, guard: StallGuard): Promise<void> {
   const timer = setTimeout(guard.close, TAIL_TIMEOUT_MS);

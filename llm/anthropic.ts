@@ -2,7 +2,13 @@ import { randomBytes } from 'node:crypto';
 import type Anthropic from '@anthropic-ai/sdk';
 import { createAnthropicClient } from './anthropic-client.ts';
 import { issuesText, usageOfMessage, withDeadline } from './anthropic-message.ts';
-import { LlmError, type LlmPort, type ProposeAnswer, type ProposeRequest } from './port.ts';
+import {
+  LlmError,
+  type LlmPort,
+  type ProposeAnswer,
+  type ProposeOptions,
+  type ProposeRequest,
+} from './port.ts';
 import { defaultPrices, type ModelPrice } from './prices.ts';
 import { buildUserMessage, systemPrompt, withInstructions } from './prompt.ts';
 import { proposalTools, proposeCommandInput, taskDoneInput } from './tools.ts';
@@ -57,13 +63,13 @@ export function createAnthropicPort(options: AnthropicPortOptions): LlmPort {
 
   async function propose(
     request: ProposeRequest,
-    { signal }: { signal: AbortSignal },
+    { signal, model: askedModel = model }: ProposeOptions,
   ): Promise<ProposeAnswer> {
     signal.throwIfAborted();
     const message = await withDeadline(signal, { timeoutMs, apiKey: options.apiKey }, (callSignal) =>
       client.messages.create(
         {
-          model,
+          model: askedModel,
           max_tokens: maxTokens,
           system: options.instructions === undefined ? systemPrompt : withInstructions(options.instructions),
           ...(options.temperature !== undefined && { temperature: options.temperature }),
@@ -76,11 +82,15 @@ export function createAnthropicPort(options: AnthropicPortOptions): LlmPort {
         { signal: callSignal },
       ),
     );
-    return readAnswer(message, request.agent.shells);
+    return readAnswer(message, askedModel, request.agent.shells);
   }
 
-  function readAnswer(message: Anthropic.Message, shells: readonly string[]): ProposeAnswer {
-    const usage = usageOfMessage(message, model, prices);
+  function readAnswer(
+    message: Anthropic.Message,
+    askedModel: string,
+    shells: readonly string[],
+  ): ProposeAnswer {
+    const usage = usageOfMessage(message, askedModel, prices);
     const bad = (why: string, cause?: unknown) =>
       new LlmError('llm_bad_answer', `the model's answer cannot be used: ${why}`, { usage, cause });
 

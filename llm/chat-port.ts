@@ -15,13 +15,28 @@ export interface ChatMessage {
   content: string;
 }
 
+/** A tool that a model may ask to have called. Its words are the caller's, so they are trusted. */
+export interface ChatTool {
+  /** Letters, digits, `_` and `-`, at most 64. */
+  name: string;
+  description: string;
+  /** JSON schema of the arguments, an object. */
+  parameters: Readonly<Record<string, unknown>>;
+}
+
 export interface ChatRequest {
   /** Oldest first; the last one is the user's. Cut to the adapter's token budget, the newest stay. */
   messages: readonly ChatMessage[];
   /** Trusted words of the caller behind the standing rules: who asks, what there is. Never cut. */
   system?: string;
+  /** Trusted rules of the caller that stand in place of the standing ones, which are those of a conversation. */
+  rules?: string;
   /** Whether the model may call `propose_task`. Default true. */
   mayProposeTasks?: boolean;
+  /** Further tools that the model may ask for; it may ask for several at once. */
+  tools?: readonly ChatTool[];
+  /** Ask this model of the provider instead of the configured one. */
+  model?: string;
 }
 
 /** What a model suggests by the tool `propose_task`. */
@@ -38,12 +53,14 @@ export interface ProposedTask {
 export type ChatStop = 'complete' | 'length' | 'refusal';
 
 /**
- * Texts in order; at most one tool call, after all texts; then `end`, always and once. Texts are never empty, hold no
+ * Texts in order; the calls of tools after all texts (at most one of `propose_task`); then `end`, always and once. Texts are never empty, hold no
  * half characters and no control characters but tab and line feed: what is streamed can be stored as it is.
  */
 export type ChatPart =
   | { type: 'text'; text: string }
   | { type: 'tool'; name: 'propose_task'; input: ProposedTask }
+  /** Only where tools were given, and only of those. The input is what the model wrote: nobody has checked it. */
+  | { type: 'call'; name: string; input: Readonly<Record<string, unknown>> }
   | {
       type: 'end';
       model: string;

@@ -20,6 +20,8 @@ const cutNote =
   'Earlier messages of this conversation were left out because it is long. Say so if the user refers to them.';
 
 export interface ChatPromptParts {
+  /** In place of the rules of a conversation. */
+  rules?: string | undefined;
   /** Of the installation's administrators; behind the rules, which win. */
   instructions: string | undefined;
   /** Of the caller, about this conversation. */
@@ -29,13 +31,19 @@ export interface ChatPromptParts {
   isCut: boolean;
 }
 
-export function buildChatPrompt({ instructions, system, mayProposeTasks, isCut }: ChatPromptParts): string {
+export function buildChatPrompt({
+  rules,
+  instructions,
+  system,
+  mayProposeTasks,
+  isCut,
+}: ChatPromptParts): string {
   return [
-    chatRules,
+    rules ?? chatRules,
     instructions !== undefined &&
       `Further instructions of the administrators of this installation (the rules above win):\n${showInvisible(instructions)}`,
     system !== undefined && system.trim() !== '' && system,
-    !mayProposeTasks && withoutTasks,
+    rules === undefined && !mayProposeTasks && withoutTasks,
     isCut && cutNote,
   ]
     .filter((part) => part !== false)

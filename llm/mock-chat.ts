@@ -12,6 +12,9 @@ const MAX_ECHO_LENGTH = 200;
 const taskWish =
   /^\s*(?:please\s+)?(?:propose|suggest|create|make|start)\s+an?\s+task\b\s*(?:to\b|that\b|:)?\s*(.+)$/is;
 
+/** "call list_agents", "use the tool create_team {"name":"x"}" */
+const callWish = /^\s*(?:please\s+)?(?:call|use)\s+(?:the\s+)?(?:tool\s+)?([a-z_]+)\s*(\{.*\})?\s*$/is;
+
 export function createMockChat(): ChatPort {
   return {
     name: 'mock',
@@ -31,7 +34,8 @@ async function* converse(request: ChatRequest, signal: AbortSignal): AsyncGenera
   const goal = taskWish.exec(question)?.[1];
   const wish = goal === undefined || !mayProposeTasks ? undefined : readProposedTask({ goal });
   const task = wish !== undefined && 'task' in wish ? wish.task : undefined;
-  const words = splitWords(`${mockLabel} ${task === undefined ? echo(question) : 'I suggest this task.'}`);
+  const call = task === undefined ? findCall(request, question) : undefined;
+  const words = splitWords(`${mockLabel} ${wordsFor(question, { task, call })}`);
   for (const text of words) {
     // A turn of the event loop for each: whoever reads sees a stream, and can leave in the middle of it.
     await nextTurn();
@@ -39,8 +43,28 @@ async function* converse(request: ChatRequest, signal: AbortSignal): AsyncGenera
     yield { type: 'text', text };
   }
   if (task !== undefined) yield { type: 'tool', name: 'propose_task', input: task };
+  if (call !== undefined) yield { type: 'call', ...call };
   const inputTokens = messages.reduce((sum, { content }) => sum + splitWords(content).length, 0);
   yield { type: 'end', model: 'mock', mock: true, inputTokens, outputTokens: words.length, stop: 'complete' };
+}
+
+function wordsFor(question: string, { task, call }: { task: unknown; call: unknown }): string {
+  if (task !== undefined) return 'I suggest this task.';
+  return call === undefined ? echo(question) : 'I suggest this call.';
+}
+
+function findCall(
+  { tools = [] }: ChatRequest,
+  question: string,
+): { name: string; input: Record<string, unknown> } | undefined {
+  const [, name, json] = callWish.exec(question) ?? [];
+  const tool = tools.find((one) => one.name === name?.toLowerCase());
+  if (tool === undefined) return undefined;
+  try {
+    return { name: tool.name, input: json === undefined ? {} : { ...JSON.parse(json) } };
+  } catch {
+    return undefined;
+  }
 }
 
 function echo(question: string): string {

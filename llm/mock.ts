@@ -25,7 +25,9 @@ export function createMockPort({ delayMs = 0 }: MockPortOptions = {}): LlmPort {
       if (delayMs > 0) {
         await delay(delayMs, undefined, { signal }).catch(() => signal.throwIfAborted());
       }
-      const move = nextMove(request);
+      // It follows the goal it reads; words for one step are read as the goal of that step.
+      const { prompt, task } = request;
+      const move = nextMove(prompt ? { ...request, task: { ...task, goal: prompt } } : request);
       const usage = { ...mockUsage };
       return move.kind === 'command'
         ? { ...move, reason: `${mockLabel} ${move.reason}`, usage }

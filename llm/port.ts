@@ -39,7 +39,10 @@ export interface EarlierStep {
 }
 
 export interface ProposeRequest {
-  task: { id: string; runNo: number; title: string; goal: string };
+  /** `id` null: the question belongs to no task. */
+  task: { id: string | null; runNo: number; title: string; goal: string };
+  /** What whoever asked for this step wants of it, beside the goal; as trusted as the goal. */
+  prompt?: string | null;
   /** Number of the step to propose, from 1 to `maxSteps`. */
   step: number;
   maxSteps: number;
@@ -81,6 +84,8 @@ export interface ProposedEnd {
 export type ProposeAnswer = ProposedCommand | ProposedEnd;
 
 export interface ProposeOptions {
+  /** Ask this model of the provider instead of the configured one. */
+  model?: string | undefined;
   /** Aborting ends the call; it then rejects with the signal's reason, not with an `LlmError`. */
   signal: AbortSignal;
 }

@@ -42,6 +42,9 @@ export function buildUserMessage(request: ProposeRequest, fenceId: string): stri
   const { task, agent, history } = request;
   const parts = [
     `Goal of the task, stated by the person you work for:\nTitle: ${oneLine(task.title)}\n${cutMiddle(showInvisible(task.goal), goalLimitBytes)}`,
+    ...(request.prompt
+      ? [`For this step the person asks:\n${cutMiddle(showInvisible(request.prompt), goalLimitBytes)}`]
+      : []),
     // The machine describes itself, so its own words are fenced too.
     `Target machine:\n${fence('machine facts', machineFacts(agent), fenceId)}`,
     `This is step ${request.step} of at most ${request.maxSteps}.${
