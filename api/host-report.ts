@@ -1,6 +1,7 @@
 /** The machine that this process runs on, in numbers. */
 import { readFile, statfs } from 'node:fs/promises';
-import { cpus, freemem, hostname, release, totalmem, type } from 'node:os';
+import { freemem, hostname, release, totalmem, type } from 'node:os';
+import type { ReadResources } from '../domain/stats/stats.ts';
 
 export interface HostReport {
   hostname: string;
@@ -12,20 +13,12 @@ export interface HostReport {
   diskPercents: Record<string, number>;
 }
 
-/** Two readings of the CPU times closer than this say nothing, milliseconds. */
-const MIN_CPU_SPAN_MS = 250;
 const STATFS_DEADLINE_MS = 1_000;
 const MAX_DISKS = 16;
 
-export function createHostReader(): () => Promise<HostReport> {
-  let before = { ...cpuTimes(), at: performance.now() };
-  let cpuPercent = 0;
+export function createHostReader(readResources: ReadResources): () => Promise<HostReport> {
   return async () => {
-    if (performance.now() - before.at >= MIN_CPU_SPAN_MS) {
-      const now = { ...cpuTimes(), at: performance.now() };
-      cpuPercent = percent(now.busy - before.busy, now.total - before.total);
-      before = now;
-    }
+    const { cpuPercent } = readResources();
     const mounts = await listMounts();
     const disks = await Promise.all(mounts.map(async (mount) => [mount, await diskPercent(mount)] as const));
     return {
@@ -38,17 +31,6 @@ export function createHostReader(): () => Promise<HostReport> {
       ),
     };
   };
-}
-
-function cpuTimes(): { busy: number; total: number } {
-  let busy = 0;
-  let total = 0;
-  for (const { times } of cpus()) {
-    const all = times.user + times.nice + times.sys + times.irq + times.idle;
-    total += all;
-    busy += all - times.idle;
-  }
-  return { busy, total };
 }
 
 /** Caches count as free where the system says how much could be freed. */

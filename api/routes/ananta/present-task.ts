@@ -15,7 +15,7 @@ import type { SharedTimelineItem } from '../../../domain/tasks/shared-timeline.t
 /** Seconds since the epoch, with a fraction. */
 const seconds = (date: Date): number => date.getTime() / 1000;
 
-export const presentTask = ({ task, ...tried }: TaskWithHistory): AnantaTask => ({
+export const presentTask = ({ task, agentUrl, ...tried }: TaskWithHistory): AnantaTask => ({
   id: task.publicId,
   title: task.title || null,
   description: task.goal || null,
@@ -24,7 +24,7 @@ export const presentTask = ({ task, ...tried }: TaskWithHistory): AnantaTask => 
   created_at: seconds(task.createdAt),
   updated_at: seconds(task.updatedAt),
   team_id: task.teamId,
-  assigned_agent_url: task.agentId === null ? null : agentRefOf(task.agentId),
+  assigned_agent_url: task.agentId === null ? null : (agentUrl ?? agentRefOf(task.agentId)),
   assigned_role_id: task.roleId,
   history: tried.history.map((item) => ({ ...item })),
   last_proposal: tried.lastProposal === null ? null : { ...tried.lastProposal },

@@ -1,15 +1,17 @@
 /** What bodies of the step routes ask for, in the words of the domain. */
 import type { ActRequest } from '../../../contracts/commands.ts';
-import { isProblem, problem } from '../../../contracts/errors.ts';
+import { problem } from '../../../contracts/errors.ts';
 import {
   type AnantaExecuteBody,
   type AnantaProposeBody,
+  type AnantaToolCall,
   DEFAULT_RETRY_DELAY_MS,
   DEFAULT_STEP_TIMEOUT_MS,
 } from '../../../contracts/families/ananta/steps.ts';
 import type { ToolCall } from '../../../domain/hub-tools/tool.ts';
 import type { StepWish } from '../../../domain/tasks/ask-for-step.ts';
 import { chooseModel, unknownProvider } from '../../../domain/tasks/compare-models.ts';
+import { inOtherWords } from '../in-other-words.ts';
 
 /** @throws invalid_request where no model of this installation is named */
 export function wishOf(llm: { name: string }, body: AnantaProposeBody): StepWish {
@@ -44,15 +46,18 @@ export interface ExecutionWish {
 export function executionOf(body: AnantaExecuteBody): ExecutionWish {
   return {
     command: body.command?.trim() ? body.command : null,
-    toolCalls: (body.tool_calls ?? []).map(({ name, tool_name, args, arguments: more }) => ({
-      name: name ?? tool_name ?? '<missing>',
-      args: args ?? more ?? {},
-    })),
+    toolCalls: toolCallsOf(body.tool_calls),
     timeoutMs: body.timeout == null ? DEFAULT_STEP_TIMEOUT_MS : Math.round(body.timeout * 1000),
     retries: body.retries ?? 0,
     retryDelayMs: body.retry_delay == null ? DEFAULT_RETRY_DELAY_MS : Math.round(body.retry_delay * 1000),
   };
 }
+
+export const toolCallsOf = (calls: readonly AnantaToolCall[] | null | undefined): ToolCall[] =>
+  (calls ?? []).map(({ name, tool_name, args, arguments: more }) => ({
+    name: name ?? tool_name ?? '<missing>',
+    args: args ?? more ?? {},
+  }));
 
 export const actOf = (command: string, { timeoutMs }: Pick<ExecutionWish, 'timeoutMs'>): ActRequest => ({
   command,
@@ -62,17 +67,5 @@ export const actOf = (command: string, { timeoutMs }: Pick<ExecutionWish, 'timeo
 const wordOf: Readonly<Record<string, string>> = { timeoutMs: 'timeout', expiryMs: 'timeout' };
 
 /** Complaints about the act point to where this family's bodies have it. */
-export async function inAnantaWords<T>(run: () => Promise<T>): Promise<T> {
-  try {
-    return await run();
-  } catch (error) {
-    if (!isProblem(error, 'validation_failed')) throw error;
-    const issues = error.issues.map((issue) => ({
-      ...issue,
-      path: issue.path
-        .filter((part) => part !== 'act' && typeof part !== 'number')
-        .map((part) => wordOf[part] ?? part),
-    }));
-    throw problem('validation_failed', {}, { issues, cause: error });
-  }
-}
+export const inAnantaWords = <T>(run: () => Promise<T>): Promise<T> =>
+  inOtherWords(wordOf, (path) => path.filter((part) => part !== 'act' && typeof part !== 'number'), run);

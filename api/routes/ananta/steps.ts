@@ -18,7 +18,6 @@ import type { StepModel } from '../../../domain/tasks/compare-models.ts';
 import { executeStep } from '../../../domain/tasks/execute-step.ts';
 import { proposeOnce } from '../../../domain/tasks/propose-once.ts';
 import { runTaskTools, type TaskToolRun } from '../../../domain/tasks/run-task-tools.ts';
-import type { StepForwarder } from '../../../domain/tasks/step-forwarding.ts';
 import {
   type ExecutedStep,
   findProposedStep,
@@ -44,8 +43,6 @@ export type AnantaStepDeps = LocalAgentDeps & {
   hub: Hub;
   llm: StepModel;
   tools: HubTools;
-  /** Tasks of agents with an address of their own. */
-  forwarder?: StepForwarder<Proposed, AnantaExecuted>;
 };
 
 /** The part of a request that taking a step needs. */
@@ -92,8 +89,6 @@ async function proposeForTask(
   taskId: string,
   body: AnantaProposeBody,
 ): Promise<Proposed> {
-  const forwarded = await deps.forwarder?.propose(request, taskId, body, request.signal);
-  if (forwarded !== undefined) return forwarded;
   const key = requestKeyOf(request, { taskId, propose: body });
   const address = await askForStep(deps, request, taskId, wishOf(deps.llm, body), key);
   const proposed = await waitFor(deps.hub, {
@@ -106,11 +101,11 @@ async function proposeForTask(
   return presentProposed(proposed);
 }
 
-const presentProposed = ({ state, reason, command, raw, comparisons }: ProposedStep) => ({
+const presentProposed = ({ state, reason, command, raw, toolCalls, comparisons }: ProposedStep) => ({
   status: toAnantaStatus(state),
   reason,
   command,
-  tool_calls: null,
+  tool_calls: toolCalls,
   raw,
   ...(comparisons !== null && { comparisons }),
 });
@@ -121,8 +116,6 @@ async function executeForTask(
   taskId: string,
   body: AnantaExecuteBody,
 ): Promise<AnantaExecuted> {
-  const forwarded = await deps.forwarder?.execute(request, taskId, body, request.signal);
-  if (forwarded !== undefined) return forwarded;
   const wish = executionOf(body);
   const key = requestKeyOf(request, { taskId, execute: body });
   const { command, toolCalls } = wish;
@@ -158,11 +151,22 @@ async function runStep(
     timeoutMs: Math.min(eachMs * (retries + 1) + retryDelayMs * retries, MAX_WAIT_MS),
     signal: request.signal,
   });
-  if (ended !== undefined) return ended;
+  if (ended !== undefined) return assertForwarded(ended);
   const last = await progress(true);
-  if (last.kind === 'ended') return last.step;
+  if (last.kind === 'ended') return assertForwarded(last.step);
   const details = { command_id: last.commandId, task_id: taskId };
   throw problem('execution_pending', { commandId: last.commandId }, { details });
+}
+
+/** @throws forwarding_failed: the task's agent was asked at its address. `outcome` says whether it may have run */
+function assertForwarded(step: ExecutedStep): ExecutedStep {
+  if (step.urlFailure === null) return step;
+  const { commandId, outcome, urlFailure } = step;
+  throw problem(
+    'forwarding_failed',
+    {},
+    { details: { details: urlFailure, command_id: commandId, outcome } },
+  );
 }
 
 function presentExecuted(taskId: string, step: ExecutedStep, tools?: TaskToolRun): AnantaExecuted {

@@ -8,15 +8,15 @@ import {
   anantaRestoreTaskRoutes,
   anantaUnassignTaskRoutes,
 } from '../../../contracts/families/ananta/task-routes.ts';
-import { agentRefOf, resolveAgentRef } from '../../../domain/agents/resolve-ref.ts';
-import type { DomainDeps } from '../../../domain/deps.ts';
+import { agentRefOf } from '../../../domain/agents/resolve-ref.ts';
 import { requestKeyOf } from '../../../domain/idempotency.ts';
-import type { SecretBox } from '../../../domain/secret-box.ts';
 import { archiveTask, restoreTask } from '../../../domain/tasks/archive.ts';
 import { assignTask, unassignTask } from '../../../domain/tasks/assign.ts';
 import { createFollowups } from '../../../domain/tasks/followups.ts';
 import { createTaskAt, putTask } from '../../../domain/tasks/put.ts';
 import { removeTask } from '../../../domain/tasks/remove.ts';
+import type { UrlAgentDeps } from '../../../domain/url-agents/deps.ts';
+import { resolveOrRegister } from '../../../domain/url-agents/resolve.ts';
 import type { Hub } from '../../events/hub.ts';
 import type { MountedRoute } from '../../mount.ts';
 import { mountAll } from '../mount-all.ts';
@@ -24,7 +24,7 @@ import { success } from './envelope.ts';
 import { anantaTaskReadingRoutes } from './task-reading.ts';
 import { changeOf, newTaskOf } from './task-words.ts';
 
-export type AnantaTaskDeps = DomainDeps & { hub: Hub; secrets: SecretBox };
+export type AnantaTaskDeps = UrlAgentDeps & { hub: Hub };
 
 /** `/tasks` and `/logs`, and the same under `/api`. What is proposed and executed has routes of its own. */
 export function anantaTaskRoutes(deps: AnantaTaskDeps): MountedRoute[] {
@@ -73,7 +73,7 @@ function assigningRoutes(deps: AnantaTaskDeps): MountedRoute[] {
       const { taskId } = request.params;
       const { agent_url: ref, token } = request.body;
       const key = requestKeyOf(request, { taskId, ref, token: token ?? null });
-      const agentId = await resolveAgentRef(deps.db, ref);
+      const agentId = await resolveOrRegister(deps, request, ref);
       const agentToken = token || undefined;
       await assignTask(deps, request, taskId, agentId, key, { agentToken });
       return { status: 200, body: success({ status: 'assigned' as const, agent_url: ref }) };

@@ -1,3 +1,4 @@
+import { type ShellName, shellNames } from '../../../contracts/act.ts';
 import {
   type DexGenerated,
   dexGenerateRoute,
@@ -27,10 +28,10 @@ export function dexAiRoutes(deps: DexAiDeps): MountedRoute[] {
           })),
           { role: 'user', content: body.message ?? body.prompt ?? '' },
         ],
-        agentId: body.agent_id ?? undefined,
+        agentId: body.agent_id || undefined,
         os: body.agent_context?.os ?? undefined,
         // What every Windows has, where it is not known who has what.
-        shell: body.agent_context?.shell ?? (body.agent_id ? undefined : 'powershell'),
+        shell: shellOf(body.agent_context?.shell) ?? (body.agent_id ? undefined : 'powershell'),
         preferredShells: powershells,
         signal,
       });
@@ -46,6 +47,10 @@ export function dexAiRoutes(deps: DexAiDeps): MountedRoute[] {
     }),
   ];
 }
+
+/** Clients write `PowerShell`, and shells that we do not know. */
+const shellOf = (name: string | null | undefined): ShellName | undefined =>
+  shellNames.find((known) => known === name?.trim().toLowerCase());
 
 function presentSuggestion({ command: found, ...answer }: Suggestion): DexGenerated {
   const { shell, model, isCached: cached, raw: raw_response } = answer;

@@ -1,6 +1,6 @@
 /** How dex's routes run commands: what they ask for becomes an act, and those that answer with an outcome wait for it. */
 import type { ActRequest, CommandView } from '../../../contracts/commands.ts';
-import { isProblem, problem } from '../../../contracts/errors.ts';
+import { problem } from '../../../contracts/errors.ts';
 import type { DexCommandBody } from '../../../contracts/families/dex/commands.ts';
 import { powershells } from '../../../domain/commands/agents.ts';
 import type { InsertedBatch } from '../../../domain/commands/insert.ts';
@@ -10,6 +10,7 @@ import { runCommands } from '../../../domain/commands/run.ts';
 import type { Actor, DomainDeps } from '../../../domain/deps.ts';
 import { watchBatches } from '../../events/batches.ts';
 import type { Hub } from '../../events/hub.ts';
+import { inOtherWords } from '../in-other-words.ts';
 
 /** How much longer than a command may run its outcome is waited for, milliseconds. */
 const GRACE_MS = 5_000;
@@ -108,18 +109,5 @@ const wordOf: Readonly<Record<string, string>> = {
 };
 
 /** Complaints about the act point to where this family's bodies have it; `skipIndex` where one act is no list. */
-export async function inDexWords<T>(run: () => Promise<T>, { skipIndex = false } = {}): Promise<T> {
-  try {
-    return await run();
-  } catch (error) {
-    if (!isProblem(error, 'validation_failed')) throw error;
-    const issues = error.issues.map((issue) => ({
-      ...issue,
-      path: issue.path
-        .slice(skipIndex ? 1 : 0)
-        .filter((part) => part !== 'act')
-        .map((part) => wordOf[part] ?? part),
-    }));
-    throw problem('validation_failed', {}, { issues, cause: error });
-  }
-}
+export const inDexWords = <T>(run: () => Promise<T>, { skipIndex = false } = {}): Promise<T> =>
+  inOtherWords(wordOf, (path) => path.slice(skipIndex ? 1 : 0).filter((part) => part !== 'act'), run);

@@ -206,6 +206,8 @@ async function presentRun(
 
 const refusalTexts: Readonly<Record<string, string>> = {
   agent_not_found: 'Agent not found',
+  // To dex an agent that was revoked is deleted.
+  agent_revoked: 'Agent not found',
   agent_not_connected: 'Agent not connected',
 };
 
