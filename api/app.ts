@@ -19,6 +19,7 @@ import { createOpenStreams, type OpenStreams } from './open-streams.ts';
 import { operationsRoutes } from './operations.ts';
 import { type CountShared, createRateLimit } from './rate-limit.ts';
 import type { Checks } from './readiness.ts';
+import { anantaProbeRoutes, type HubChecks } from './routes/ananta/probes.ts';
 import { profileRoutes } from './routes/profiles.ts';
 import { steelHealthRoutes } from './routes/steel/health.ts';
 import { routing } from './routing.ts';
@@ -38,6 +39,8 @@ export interface AppDeps extends Pick<RouteFrame, 'authenticate' | 'recheck' | '
   devLog?: Log;
   /** What readiness depends on: database, migrations, Temporal … */
   checks: Checks;
+  /** What ananta's probes tell besides. */
+  hubChecks?: HubChecks;
   /** Aborted when the server begins to stop. */
   shutdown: AbortSignal;
   options: AppOptions;
@@ -96,11 +99,19 @@ function hasClientGone(error: unknown): boolean {
 }
 
 /** Every route the app answers, each of them documented. */
-export function allRoutes({ routes, metrics, checks, shutdown, options }: AppDeps): MountedRoute[] {
+export function allRoutes({
+  routes,
+  metrics,
+  checks,
+  hubChecks,
+  shutdown,
+  options,
+}: AppDeps): MountedRoute[] {
   const all: MountedRoute[] = [
     ...routes,
     ...operationsRoutes({ metrics, checks, shutdown }),
-    ...profileRoutes({ ...options, checks }),
+    ...profileRoutes({ ...options, checks, hubChecks }),
+    ...anantaProbeRoutes({ ...options, checks, hubChecks, metrics, shutdown }),
     ...steelHealthRoutes({ checks }),
     ...documentationRoutes({ getDocument: () => document }),
   ];

@@ -1,7 +1,9 @@
 import { problem } from '../contracts/errors.ts';
 import type { IdentityDeps } from '../domain/identity/deps.ts';
 import { identify } from '../domain/identity/identify.ts';
+import { isTokenOf } from '../domain/identity/opaque-tokens.ts';
 import { redeemTicket } from '../domain/identity/tickets.ts';
+import { identifyCallback } from '../domain/url-agents/callback-token.ts';
 import type { Authenticate, CredentialSource } from './context.ts';
 
 /**
@@ -11,6 +13,11 @@ import type { Authenticate, CredentialSource } from './context.ts';
 export function createAuthenticate(deps: IdentityDeps): Authenticate {
   return async (request) => {
     const token = tokenOfHeaders(request);
+    if (token !== null && isTokenOf('callback', token)) {
+      // It opens nothing that lasts.
+      if (request.channel !== 'request') throw problem('invalid_token');
+      return identifyCallback(deps, token);
+    }
     if (token !== null) return identify(deps, token);
     const ticket = request.channel === 'request' ? null : request.query.get('ticket');
     if (ticket !== null) return redeemTicket(deps, ticket);

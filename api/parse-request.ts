@@ -67,7 +67,11 @@ function queryOf(
     for (const name of credentialParameters) if (!contract.query?.shape[name]) given.delete(name);
   }
   for (const [name, value] of given) refuseNul('query', name, value, issues);
-  return parameterLists(given);
+  // Forms of ananta's clients send what was left empty.
+  const isFilled = ([, value]: [string, string]) => value !== '';
+  return parameterLists(
+    contract.family === 'ananta' ? new URLSearchParams([...given].filter(isFilled)) : given,
+  );
 }
 
 /** A parameter that is given once is a text, given more often a list. */

@@ -38,6 +38,10 @@ export function sendReply(ctx: AppContext, contract: RouteContract, reply: AnyRe
   ctx.status = reply.status;
   switch (spec.kind) {
     case 'json':
+      if (spec.eventData !== undefined && reply.stream !== undefined) {
+        sendEvents(ctx, contract, reply, deps);
+        return;
+      }
       ctx.type = spec.contentType;
       ctx.body = JSON.stringify(reply.body);
       return;
@@ -97,7 +101,7 @@ function sendEvents(ctx: AppContext, contract: RouteContract, reply: AnyReply, d
 /** Throws when a reply is not one that the contract declares: its status, its body, or keys nobody promised. */
 export function checkReply(contract: RouteContract, reply: AnyReply): void {
   const spec = specOf(contract, reply);
-  if (spec.kind !== 'json' || spec.schema === undefined) return;
+  if (spec.kind !== 'json' || spec.schema === undefined || reply.stream !== undefined) return;
   const wire: unknown = JSON.parse(JSON.stringify(reply.body) ?? 'null');
   const result = spec.schema.safeParse(wire);
   if (!result.success)

@@ -5,11 +5,15 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createAgentFiles } from '../agent-files.ts';
-import type { ServiceConfig } from '../config.ts';
+import type { Config, ServiceConfig } from '../config.ts';
 import { channels } from '../contracts/events.ts';
 import { createAssistant } from '../core/assistant-model.ts';
 import { createChat } from '../core/chat-model.ts';
 import { createCore } from '../core/core.ts';
+import { createResourceReader } from '../core/resources.ts';
+import type { RunningConfig } from '../core/running-config.ts';
+import { createTaskModel } from '../core/task-model.ts';
+import { findAgent } from '../db/agents.ts';
 import { readSealLag } from '../db/audit-seals.ts';
 import type { Db } from '../db/database.ts';
 import type { EventRow } from '../db/events.ts';
@@ -17,13 +21,19 @@ import { createListener } from '../db/listen.ts';
 import { readMigrationStatus } from '../db/migrate.ts';
 import { readOutboxLag } from '../db/outbox.ts';
 import type { DomainDeps, Log } from '../domain/deps.ts';
+import { createHubToolPorts } from '../domain/hub-tools/hub-ports.ts';
+import { createHubTools } from '../domain/hub-tools/run.ts';
 import { type EnsuredAdmin, ensureAdmin } from '../domain/identity/admin.ts';
 import type { IdentityDeps } from '../domain/identity/deps.ts';
 import { recheckPrincipals } from '../domain/identity/live-principals.ts';
 import { createPasswordHasher, type PasswordHasher } from '../domain/identity/passwords.ts';
 import { can } from '../domain/policy.ts';
+import { createRepoContext } from '../domain/repo-context/context.ts';
 import { resealSecrets } from '../domain/reseal-secrets.ts';
 import { createSharedCounts } from '../domain/shared-counts.ts';
+import { readModelHealth } from '../domain/stats/model-health.ts';
+import type { TerminalLimits } from '../domain/terminal/limits.ts';
+import { createCircuits } from '../domain/url-agents/circuits.ts';
 import type { TemporalClient } from '../temporal/connection.ts';
 import { createApiAnnouncer } from './announcer.ts';
 import { type AppOptions, createApp } from './app.ts';
@@ -39,9 +49,12 @@ import { type ListenerAddress, listen } from './listen.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { createOpenStreams } from './open-streams.ts';
 import type { Checks } from './readiness.ts';
+import type { HubChecks } from './routes/ananta/probes.ts';
 import { createRoutes } from './routes/index.ts';
 import { steelUpgradeRoute } from './routes/steel/socket.ts';
 import { eventUpgradeRoute } from './routes/v1/events.ts';
+import { createRelays, type Relays } from './terminal/relays.ts';
+import { terminalUpgradeRoute } from './terminal/upgrade.ts';
 import { createUpgradeRouter } from './upgrade.ts';
 
 export interface ApiServer {
@@ -112,10 +125,12 @@ export async function startApi(
     },
   };
   const authenticate = createAuthenticate(identity);
+  const relays = createRelays({ domain, registry, bridgeId: processId, log });
   const bridge = createBridge({
     domain,
     registry,
     authenticate,
+    terminals: relays,
     bridgeId: processId,
     serverVersion: config.version,
     temporal: { address: config.temporalAddress, namespace: config.temporalNamespace },
@@ -142,10 +157,14 @@ export async function startApi(
     },
     onError: (err) => log.warn({ event: 'listen_failed', err }),
   });
-  hub.subscribe(({ row }) => tellBridge(bridge, row));
+  hub.subscribe(({ row }) => {
+    tellBridge(bridge, row);
+    tellRelays(relays, row);
+  });
 
   const closeParts = async (): Promise<void> => {
     await bridge.close();
+    await relays.close();
     await listener.close();
     await hub.close();
     await core.close();
@@ -169,10 +188,18 @@ export async function startApi(
       hub,
       chat: createChat(running, { db, log }),
       assistant: createAssistant(running, { db, log }),
+      webhookUrls: core.outbounds.webhooks,
+      agentUrls: core.outbounds.agents,
+      circuits: createCircuits(domain),
       presence: bridge.presence,
       isProduction: config.nodeEnv === 'production',
+      serverName: config.projectName,
       serverVersion: config.version,
+      readResources: createResourceReader(),
       localAgentId: config.localAgentId,
+      llm: createTaskModel(running, { db, log }),
+      tools: createHubTools(domain, createHubToolPorts({ ...domain, secrets })),
+      repoContext: createRepoContext(domain, config.contextRoot),
       installer: {
         serverUrl: () => config.publicUrl ?? ownUrl,
         allowsPlaintext: config.allowPlaintext,
@@ -192,6 +219,7 @@ export async function startApi(
       devLog: devLog?.log,
       metrics,
       checks: createChecks(db, temporal),
+      hubChecks: createHubChecks(db, running, config.localAgentId),
       shutdown: shutdown.signal,
       authenticate,
       recheck: async (principal) => (await recheckPrincipals(identity, [principal]))[0] ?? null,
@@ -214,6 +242,17 @@ export async function startApi(
           log,
         }),
         eventUpgradeRoute({ ...deps, authenticate, streams, sessions, shutdown: shutdown.signal }),
+        terminalUpgradeRoute({
+          domain,
+          hub,
+          relays,
+          limits: () => terminalLimitsOf(running.values()),
+          hostAgentId: config.hostTerminal ? config.localAgentId : null,
+          authenticate,
+          streams,
+          sessions,
+          shutdown: shutdown.signal,
+        }),
         steelUpgradeRoute({ hub, log, authenticate, streams, sessions, shutdown: shutdown.signal }),
       ],
       origins: pageOrigins(config),
@@ -266,6 +305,23 @@ function tellBridge(bridge: Bridge, row: EventRow): void {
   }
 }
 
+/** What committed events mean for terminals. */
+function tellRelays(relays: Relays, row: EventRow): void {
+  const terminalId = String(row.data.terminalId ?? '');
+  if (row.type === 'terminal.closed') relays.ended(terminalId);
+  if (row.agentId === null) return;
+  if (row.type === 'terminal.end_requested') relays.end(row.agentId, terminalId, String(row.data.reason));
+  if (row.type === 'agent.connected') relays.agentConnected(row.agentId);
+}
+
+const terminalLimitsOf = (config: Config): TerminalLimits => ({
+  idleMs: config.terminalIdleMs,
+  detachedMs: config.terminalDetachedMs,
+  maxMs: config.terminalMaxMs,
+  isRecorded: config.terminalRecording,
+  recordsInput: config.terminalRecordInput,
+});
+
 function registerGauges(metrics: Metrics, db: Db, registry: Registry): void {
   metrics.registerGauge('steelthread_agent_sockets', 'Agents connected to this process', () =>
     registry.size(),
@@ -299,6 +355,16 @@ function createChecks(db: Db, temporal: TemporalClient): Checks {
       await temporal.check();
       return { ok: true };
     },
+  };
+}
+
+function createHubChecks(db: Db, running: RunningConfig, localAgentId: string): HubChecks {
+  return {
+    isShellUp: async () => (await findAgent(db, localAgentId))?.status === 'online',
+    model: async () => ({
+      provider: running.values().anthropicApiKey === null ? 'mock' : 'anthropic',
+      health: await readModelHealth({ db }),
+    }),
   };
 }
 

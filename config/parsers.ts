@@ -61,6 +61,10 @@ export function minutesToMs(range: { min: number; max: number }): z.ZodType<numb
   return wholeNumber(range).transform((minutes) => minutes * 60_000);
 }
 
+export function daysToMs(range: { min: number; max: number }): z.ZodType<number, string> {
+  return wholeNumber(range).transform((days) => days * 86_400_000);
+}
+
 export const dollars = parser((value) => {
   const amount = Number(value);
   if (!/^\d+(\.\d+)?$/.test(value) || !Number.isFinite(amount))

@@ -35,6 +35,7 @@ export const groups = [
   'Identity and keys',
   'Language model',
   'Commands',
+  'Terminals',
   'Service',
 ] as const;
 
@@ -374,6 +375,15 @@ export const variables = {
     settingsOverridable: true,
     description: 'The most all users together may spend on the model in a day (UTC).',
   }),
+  contextRoot: optional({
+    name: 'CONTEXT_ROOT',
+    group: 'Language model',
+    schema: parse.path,
+    example: '/srv/project',
+    description:
+      'Folder on the machine of the server whose source files `/api/sgpt/context` and `/api/sgpt/source` read. ' +
+      'Whoever may read agents may read it. Without it there is no context.',
+  }),
 
   defaultTimeoutMs: withDefault({
     name: 'DEFAULT_TIMEOUT',
@@ -421,6 +431,68 @@ export const variables = {
     example: 'local',
     description: 'Agent that runs what a family route asks to run on the server itself.',
   }),
+  hostTerminal: withDefault({
+    name: 'HOST_TERMINAL',
+    group: 'Terminals',
+    schema: parse.onOff,
+    default: 'off',
+    example: 'on',
+    description:
+      "Whether `/ws/terminal` without an `agent_id` opens a terminal on the API's own host, by the agent named in LOCAL_AGENT_ID.",
+  }),
+  terminalIdleMs: withDefault({
+    name: 'TERMINAL_IDLE_MINUTES',
+    group: 'Terminals',
+    schema: parse.minutesToMs({ min: 1, max: 10_080 }),
+    default: '30',
+    unit: 'minutes',
+    example: '30',
+    description: 'A terminal in which nothing is typed for so long is ended.',
+  }),
+  terminalDetachedMs: withDefault({
+    name: 'TERMINAL_DETACHED_MINUTES',
+    group: 'Terminals',
+    schema: parse.minutesToMs({ min: 1, max: 10_080 }),
+    default: '5',
+    unit: 'minutes',
+    example: '5',
+    description: 'A terminal whose client has gone waits for it so long, then it is ended.',
+  }),
+  terminalMaxMs: withDefault({
+    name: 'TERMINAL_MAX_MINUTES',
+    group: 'Terminals',
+    schema: parse.minutesToMs({ min: 1, max: 10_080 }),
+    default: '480',
+    unit: 'minutes',
+    example: '480',
+    description: 'A terminal is ended after so long in any case.',
+  }),
+  terminalRecording: withDefault({
+    name: 'TERMINAL_RECORDING',
+    group: 'Terminals',
+    schema: parse.onOff,
+    default: 'on',
+    example: 'on',
+    description: 'Record what terminals show, as asciicast v2.',
+  }),
+  terminalRecordInput: withDefault({
+    name: 'TERMINAL_RECORD_INPUT',
+    group: 'Terminals',
+    schema: parse.onOff,
+    default: 'off',
+    example: 'off',
+    description:
+      'Record what is typed as well, and show its beginning in the terminal log. Passwords are typed too.',
+  }),
+  terminalRetentionMs: withDefault({
+    name: 'TERMINAL_RETENTION_DAYS',
+    group: 'Terminals',
+    schema: parse.daysToMs({ min: 1, max: 3_650 }),
+    default: '90',
+    unit: 'days',
+    example: '90',
+    description: 'Ended terminal sessions, their recordings and the terminal log are deleted after so long.',
+  }),
   agentUrlAllow: withDefault({
     name: 'AGENT_URL_ALLOW',
     group: 'Commands',
@@ -428,6 +500,15 @@ export const variables = {
     default: { development: '127.0.0.0/8,::1/128,localhost', production: '' },
     example: '10.20.0.0/16,agents.example.com',
     description: 'Networks and hosts the hub may dial for agents that are addressed by URL: a comma list.',
+  }),
+  webhookUrlAllow: withDefault({
+    name: 'WEBHOOK_URL_ALLOW',
+    group: 'Commands',
+    schema: parse.textList,
+    default: '',
+    example: '10.20.0.0/16,hooks.internal',
+    description:
+      'Networks and hosts that webhooks and callbacks may go to although they are not public: a comma list.',
   }),
 
   workerMetricsListen: optional({

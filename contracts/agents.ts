@@ -5,6 +5,11 @@ import { pageOf, pageQuery, timeSchema } from './shared.ts';
 
 /** An agent not heard of for this long counts as offline, milliseconds. */
 export const OFFLINE_AFTER_MS = 60_000;
+/** One that is asked at an address of its own says nothing by itself for longer, milliseconds. */
+export const URL_AGENT_OFFLINE_AFTER_MS = 300_000;
+/** How agents are reached; `url`: at an address of their own. */
+export const agentDeliveries = [...deliveries, 'url'] as const;
+export type AgentDelivery = (typeof agentDeliveries)[number];
 /** Default and longest life of an enrolment token, milliseconds. */
 export const DEFAULT_ENROLMENT_TTL_MS = 60 * 60 * 1000;
 export const MAX_ENROLMENT_TTL_MS = 30 * 24 * 60 * 60 * 1000;
@@ -28,7 +33,7 @@ export const agentSchema = z
     os: z.string().nullable(),
     arch: z.string().nullable(),
     version: z.string().nullable(),
-    delivery: z.enum(deliveries),
+    delivery: z.enum(agentDeliveries),
     status: z.enum(['online', 'offline', 'draining', 'revoked']),
     tags: z.array(z.string()),
     capabilities: z.array(z.string()),

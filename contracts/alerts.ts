@@ -147,7 +147,7 @@ export const acknowledgeAlertRoute = defineRoute({
   rateClass: 'write',
   verb: 'update',
   params,
-  body: alertActBodySchema,
+  body: alertActBodySchema.prefault({}),
   replies: { 200: alertSchema },
   errors: ['alert_not_found', 'conflict'],
 });
@@ -162,7 +162,7 @@ export const resolveAlertRoute = defineRoute({
   rateClass: 'write',
   verb: 'update',
   params,
-  body: alertActBodySchema,
+  body: alertActBodySchema.prefault({}),
   replies: { 200: alertSchema },
   errors: ['alert_not_found'],
 });

@@ -20,6 +20,38 @@ export const errorTable = {
   bad_request: { status: 400, retryable: false, message: 'The request could not be understood' },
   invalid_request: { status: 400, retryable: false, message: '{reason}' },
   malformed_json: { status: 400, retryable: false, message: 'The body is not acceptable JSON: {reason}' },
+  missing_dependencies: {
+    status: 400,
+    retryable: false,
+    message: 'These tasks to depend on were not found: {taskIds}',
+  },
+  dependency_cycle_detected: {
+    status: 400,
+    retryable: false,
+    message: 'The task would wait for itself',
+  },
+  invalid_payload: { status: 400, retryable: false, message: 'The report cannot be used: {reason}' },
+  agent_url_unreachable: {
+    status: 400,
+    retryable: true,
+    message: 'Agent URL {url} is unreachable',
+  },
+  role_id_required: { status: 400, retryable: false, message: 'Every member of a team needs a role_id' },
+  invalid_role_for_team_type: {
+    status: 400,
+    retryable: false,
+    message: 'Teams of this type have no role {roleId}',
+  },
+  unknown_template_variables: {
+    status: 400,
+    retryable: false,
+    message: 'The template names unknown variables: {names}',
+  },
+  tool_guardrail_blocked: {
+    status: 400,
+    retryable: false,
+    message: 'The tool calls are more than the guardrails allow: {reasons}',
+  },
   model_test_failed: {
     status: 400,
     retryable: true,
@@ -34,6 +66,7 @@ export const errorTable = {
     message: 'The cursor is not one this server has given out',
   },
   password_refused: { status: 422, retryable: false, message: '{reason}' },
+  webhook_url_refused: { status: 422, retryable: false, message: 'The URL cannot be called: {reason}' },
   not_supported: { status: 422, retryable: false, message: '{feature} is not supported' },
   method_not_allowed: { status: 405, retryable: false, message: 'Method Not Allowed' },
 
@@ -80,6 +113,16 @@ export const errorTable = {
 
   // What is asked for
   not_found: { status: 404, retryable: false, message: 'Not Found' },
+  parent_task_not_found: {
+    status: 404,
+    retryable: false,
+    message: 'Task {taskId} was not found',
+  },
+  subtask_not_found: {
+    status: 404,
+    retryable: false,
+    message: 'Task {taskId} is no part of this task that was handed on',
+  },
   task_not_found: { status: 404, retryable: false, message: 'Task {taskId} was not found' },
   step_not_found: { status: 404, retryable: false, message: 'Task {taskId} has no step {step}' },
   agent_not_found: { status: 404, retryable: false, message: 'Agent {agentId} was not found' },
@@ -94,7 +137,30 @@ export const errorTable = {
     retryable: false,
     message: 'Saved command {savedCommandId} was not found',
   },
+  role_not_found: { status: 404, retryable: false, message: 'Role {roleId} was not found' },
+  template_not_found: { status: 404, retryable: false, message: 'Template {templateId} was not found' },
+  team_type_not_found: { status: 404, retryable: false, message: 'Team type {teamTypeId} was not found' },
+  scrum_type_not_found: { status: 404, retryable: false, message: 'The team type Scrum was deleted' },
+  rollout_not_found: { status: 404, retryable: false, message: 'Rollout {rolloutId} was not found' },
+  alert_not_found: { status: 404, retryable: false, message: 'Alert {alertId} was not found' },
+  alert_rule_not_found: {
+    status: 404,
+    retryable: false,
+    message: 'Rule {alertRuleId} of alerts was not found',
+  },
+  schedule_not_found: { status: 404, retryable: false, message: 'Schedule {scheduleId} was not found' },
+  webhook_not_found: { status: 404, retryable: false, message: 'Webhook {webhookId} was not found' },
+  webhook_delivery_not_found: {
+    status: 404,
+    retryable: false,
+    message: 'Delivery {deliveryId} was not found',
+  },
   session_not_found: { status: 404, retryable: false, message: 'Session {sessionId} was not found' },
+  terminal_not_found: {
+    status: 404,
+    retryable: false,
+    message: 'Terminal session {terminalId} was not found',
+  },
   setting_not_found: { status: 404, retryable: false, message: 'Setting {key} was not found' },
   ban_not_found: { status: 404, retryable: false, message: 'Address {address} is not banned' },
   user_not_found: { status: 404, retryable: false, message: 'User {userId} was not found' },
@@ -110,8 +176,14 @@ export const errorTable = {
     retryable: false,
     message: 'It has changed since it was read; read it again',
   },
+  task_blocked: { status: 409, retryable: true, message: 'Task {taskId} is blocked: {reason}' },
   task_exists: { status: 409, retryable: false, message: 'Another task has the id {taskId}' },
   task_not_open: { status: 409, retryable: false, message: 'Task {taskId} has ended ({state})' },
+  rollout_not_open: {
+    status: 409,
+    retryable: false,
+    message: 'Rollout {rolloutId} has ended ({state})',
+  },
   no_proposal: { status: 409, retryable: false, message: 'Task {taskId} has no open proposal' },
   no_agent: { status: 409, retryable: true, message: 'No agent can take task {taskId}' },
   stale_digest: {
@@ -168,7 +240,28 @@ export const errorTable = {
     message: 'No language model is configured: ANTHROPIC_API_KEY is not set',
   },
   answer_broken_off: { status: 502, retryable: true, message: "The language model's answer broke off" },
+  backend_unavailable: {
+    status: 503,
+    retryable: true,
+    message: 'The backend {backend} is not available: {reason}',
+  },
+  backend_failed: { status: 502, retryable: true, message: 'The backend {backend} failed: {reason}' },
+  forwarding_failed: {
+    status: 502,
+    retryable: true,
+    message: 'The agent was asked at its address and gave no usable answer',
+  },
+  delegation_failed: {
+    status: 502,
+    retryable: true,
+    message: 'The task could not be handed on',
+  },
   local_agent_unavailable: { status: 503, retryable: true, message: 'The local agent is not connected' },
+  proposal_pending: {
+    status: 504,
+    retryable: true,
+    message: 'Step {step} of task {taskId} is not proposed yet; read the task later',
+  },
   execution_pending: {
     status: 504,
     retryable: true,

@@ -16,6 +16,8 @@ export interface Principal {
   sessionId: string | null;
   /** The account waits for a new password: until then it may only look at itself, change it, and log out. */
   mustChangePassword?: boolean;
+  /** The account was given the right to terminals besides its role. */
+  mayOpenTerminals?: boolean;
   /**
    * Which credential it is where that is no session: id of a personal API token, fingerprint of the shared agent
    * token. Open sockets and streams are ended with it.
@@ -23,6 +25,8 @@ export interface Principal {
   credentialId?: string;
   /** When the credential ends by itself, where nothing stored says so (a JWT of the shared agent token). */
   expiresAt?: Date;
+  /** Of a callback token: row id of the one task that it may report on, and nothing else. */
+  callbackOf?: string;
   /** Of an API token: only these of the role's rights (`domain/scopes.ts`). Absent: all of them. */
   scopes?: readonly ApiTokenScope[];
 }
@@ -69,10 +73,15 @@ export const resources = [
   'schedule',
   'conversation',
   'saved_command',
+  'alert',
+  'alert_rule',
+  'rollout',
   'installer',
   'template',
   'team',
   'terminal',
+  'webhook',
+  'repository',
   'system',
 ] as const;
 export type Resource = (typeof resources)[number];

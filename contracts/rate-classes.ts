@@ -29,6 +29,8 @@ export const rateClasses = {
   heartbeat: { calls: 6_000, windowSeconds: 60, by: 'principal' },
   task_creation_by_address: { calls: 20, windowSeconds: 60, by: 'address' },
   model: { calls: 10, windowSeconds: 60, by: 'principal' },
+  /** Prompts to the command line programs of the server's machine, as ananta has it. */
+  cli_backend: { calls: 5, windowSeconds: 60, by: 'principal', isShared: true },
   /** As alice has it: sending, and looking at what was said. */
   chat: { calls: 10, windowSeconds: 60, by: 'principal' },
   chat_reading: { calls: 60, windowSeconds: 60, by: 'principal' },

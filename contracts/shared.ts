@@ -29,6 +29,15 @@ export interface Page<T> {
   nextCursor: string | null;
 }
 
+/** Longest bearer token that is sent for somebody, characters. */
+export const MAX_BEARER_TOKEN_LENGTH = 1_024;
+/** Printable ASCII: anything else cannot stand in a header. */
+export const bearerTokenSchema = z
+  .string()
+  .min(1)
+  .max(MAX_BEARER_TOKEN_LENGTH)
+  .regex(/^[\x21-\x7e]+$/, 'must be printable ASCII without spaces');
+
 /** Query parameters of every event stream, for clients that cannot set headers (browser EventSource and WebSocket). */
 export const resumeQuery = {
   lastEventId: z

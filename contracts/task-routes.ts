@@ -7,9 +7,11 @@ import {
   cancelBodySchema,
   createTaskBodySchema,
   decideBodySchema,
+  editTaskBodySchema,
   executeBodySchema,
   proposeBodySchema,
   stepSchema,
+  taskIdSchema,
   taskListQuerySchema,
   taskPageSchema,
   taskSchema,
@@ -18,8 +20,8 @@ import {
 
 const shared = { family: 'house', tags: ['tasks'], auth: 'user', resource: 'task' } as const;
 
-/** A task's id as clients know it: ours, or one chosen by the client of a family. */
-export const taskIdSchema = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$/);
+export { taskIdSchema } from './tasks.ts';
+
 const taskParams = z.object({ taskId: taskIdSchema });
 
 /** What every POST to an existing task may answer. */
@@ -47,7 +49,15 @@ export const createTaskRoute = defineRoute({
     201: json(taskSchema, location),
     200: json(taskSchema, { ...location, description: 'Made before with this Idempotency-Key' }),
   },
-  errors: [...actErrors, 'not_supported', 'agent_not_found', 'agent_revoked', 'task_exists'],
+  errors: [
+    ...actErrors,
+    'webhook_url_refused',
+    'agent_not_found',
+    'agent_revoked',
+    'task_exists',
+    'missing_dependencies',
+    'dependency_cycle_detected',
+  ],
 });
 
 export const listTasksRoute = defineRoute({
@@ -73,6 +83,28 @@ export const getTaskRoute = defineRoute({
   params: taskParams,
   replies: { 200: taskSchema },
   errors: ['task_not_found'],
+});
+
+export const editTaskRoute = defineRoute({
+  ...shared,
+  method: 'PATCH',
+  path: '/v1/tasks/{taskId}',
+  summary: 'Change what a task says, and what it waits for',
+  description:
+    'The goal of an ended task stays, as its seal speaks of it. A task whose dependencies have all completed goes ' +
+    'on by itself.',
+  rateClass: 'write',
+  verb: 'update',
+  params: taskParams,
+  body: editTaskBodySchema,
+  replies: { 200: taskSchema },
+  errors: [
+    'task_not_found',
+    'task_not_open',
+    'conflict',
+    'missing_dependencies',
+    'dependency_cycle_detected',
+  ],
 });
 
 export const deleteTaskRoute = defineRoute({
@@ -129,7 +161,7 @@ export const proposeRoute = defineRoute({
     200: json(stepSchema, { description: 'The proposal' }),
     202: json(taskSchema, { description: 'No proposal within `waitMs`, or the task ended instead of one' }),
   },
-  errors: [...actErrors, 'task_not_open', 'conflict', 'command_running'],
+  errors: [...actErrors, 'task_not_open', 'task_blocked', 'conflict', 'command_running'],
 });
 
 export const decideRoute = defineRoute({
@@ -178,6 +210,7 @@ export const executeRoute = defineRoute({
     ...actErrors,
     'step_not_found',
     'task_not_open',
+    'task_blocked',
     'no_proposal',
     'no_agent',
     'stale_digest',

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { actSchema } from './act.ts';
 import { agentIdSchema } from './agent-protocol.ts';
 import { actRequestSchema, commandSchema } from './commands.ts';
-import { actorRefSchema, pageOf, pageQuery, timeSchema } from './shared.ts';
+import { actorRefSchema, bearerTokenSchema, pageOf, pageQuery, timeSchema } from './shared.ts';
 import { taskStateSchema } from './states.ts';
 
 export { endedTaskStates, type TaskEnd, type TaskState, taskStates } from './states.ts';
@@ -22,6 +22,25 @@ export const DEFAULT_APPROVAL_TIMEOUT_MS = 24 * 60 * 60 * 1000;
 export const MAX_TITLE_LENGTH = 255;
 export const MAX_GOAL_LENGTH = 20_000;
 export const MAX_PRE_APPROVED = 50;
+/** Most tags of a task, and the longest, characters. */
+export const MAX_TASK_TAGS = 32;
+export const MAX_TASK_TAG_LENGTH = 64;
+/** Most tasks that one task may wait for. */
+export const MAX_DEPENDENCIES = 100;
+
+/** A task's id as clients know it: ours, or one chosen by the client of a family. */
+export const taskIdSchema = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$/);
+
+/** Families may use words of their own. */
+export const taskPriorities = ['low', 'medium', 'high', 'critical'] as const;
+
+/** The same one twice is the same one once. */
+const unique = (texts: string[]): string[] => [...new Set(texts)];
+export const taskTagsSchema = z
+  .array(z.string().trim().min(1).max(MAX_TASK_TAG_LENGTH))
+  .max(MAX_TASK_TAGS)
+  .overwrite(unique);
+export const dependsOnSchema = z.array(taskIdSchema).max(MAX_DEPENDENCIES).overwrite(unique);
 
 export const taskTargetSchema = z
   .union([
@@ -68,7 +87,18 @@ export const createTaskBodySchema = z.strictObject({
     .min(1000)
     .optional()
     .meta({ description: 'How long a command waits for an offline agent' }),
-  callbackUrl: z.string().optional().meta({ description: 'Refused (not_supported) until webhooks exist' }),
+  priority: z.enum(taskPriorities).default('medium'),
+  tags: taskTagsSchema.default([]).meta({ description: 'Words by which people find it' }),
+  dependsOn: dependsOnSchema
+    .default([])
+    .meta({ description: 'Ids of tasks that have to complete first: until then it is `blocked`' }),
+  parentTaskId: taskIdSchema.optional().meta({ description: 'The task it is part of' }),
+  callbackUrl: z.string().min(1).max(2_048).optional().meta({
+    description: 'Every change of its status is posted there; public, or listed in WEBHOOK_URL_ALLOW',
+  }),
+  callbackToken: bearerTokenSchema.optional().meta({
+    description: 'Sent to `callbackUrl` as the bearer token, and signs what is posted; never shown',
+  }),
 });
 export type CreateTaskBody = z.infer<typeof createTaskBodySchema>;
 
@@ -93,7 +123,14 @@ export const taskSchema = z
     step: z.int().meta({ description: 'Number of the newest step, 0 before the first' }),
     target: taskTargetSchema,
     agentId: z.string().nullable(),
-    waitingReason: z.string().nullable(),
+    waitingReason: z
+      .string()
+      .nullable()
+      .meta({ description: '`no_agent`; of a blocked task `dependencies` or `on_hold`' }),
+    priority: z.string(),
+    tags: z.array(z.string()),
+    dependsOn: z.array(z.string()),
+    parentTaskId: z.string().nullable(),
     preApproved: z.array(z.string()),
     maxSteps: z.int(),
     deadlineAt: timeSchema,
@@ -202,6 +239,16 @@ export const proposeBodySchema = z.strictObject({
     .max(120_000)
     .default(60_000)
     .meta({ description: 'Wait this long for the proposal before answering' }),
+});
+
+export const editTaskBodySchema = z.strictObject({
+  title: z.string().trim().min(1).max(MAX_TITLE_LENGTH).optional(),
+  goal: z.string().trim().min(1).max(MAX_GOAL_LENGTH).optional(),
+  priority: z.enum(taskPriorities).optional(),
+  tags: taskTagsSchema.optional(),
+  dependsOn: dependsOnSchema.optional().meta({
+    description: 'Replaces the list. Only of a task that has not begun, unless all of them have completed',
+  }),
 });
 
 export const assignBodySchema = z.strictObject({ agentId: agentIdSchema });

@@ -24,8 +24,12 @@ export const TERMINAL_WINDOW_BYTES = 2 * 1024 * 1024;
 export const TERMINAL_REPLAY_BYTES = 256 * 1024;
 /** Input sent and not taken by the PTY, bytes. */
 export const TERMINAL_INPUT_WINDOW_BYTES = 256 * 1024;
-/** Acks are sent once so much more is there to ack, bytes. */
-export const TERMINAL_ACK_EVERY_BYTES = 64 * 1024;
+/** Acks of output are sent once so much more is there to ack, bytes. */
+export const TERMINAL_ACK_EVERY_BYTES = 128 * 1024;
+/** Acks of input are sent once so much more was taken, bytes. */
+export const TERMINAL_INPUT_ACK_EVERY_BYTES = 64 * 1024;
+/** … or after so many writes to the PTY: each key is one, and is kept by the server until then. */
+export const TERMINAL_INPUT_ACK_EVERY_WRITES = 256;
 /** Largest payload of a binary frame, bytes. */
 export const TERMINAL_CHUNK_BYTES = 64 * 1024;
 /** Largest size of a terminal, columns and rows. */
@@ -111,12 +115,28 @@ const kinds: readonly TerminalByteKind[] = ['output', 'input'];
 
 /** A binary frame, in one piece. */
 export function encodeTerminalBytes({ kind, sessionId: id, offset: at, bytes }: TerminalBytes): Buffer {
-  const frame = Buffer.allocUnsafe(TERMINAL_HEADER_BYTES + bytes.length);
-  frame[0] = kinds.indexOf(kind) + 1;
-  frame.write(id.replaceAll('-', ''), 1, 'hex');
-  frame.writeBigUInt64BE(BigInt(at), 17);
-  bytes.copy(frame, TERMINAL_HEADER_BYTES);
-  return frame;
+  return createTerminalEncoder(kind, id)(at, bytes);
+}
+
+/**
+ * As `encodeTerminalBytes`, of one session in one direction. With `into`, which must have room for the header and the
+ * bytes, the frame is the beginning of that; else it has memory of its own.
+ */
+export type TerminalEncoder = (offset: number, bytes: Buffer, into?: Buffer) => Buffer;
+
+export function createTerminalEncoder(kind: TerminalByteKind, id: string): TerminalEncoder {
+  const header = Buffer.alloc(TERMINAL_HEADER_BYTES);
+  header[0] = kinds.indexOf(kind) + 1;
+  header.write(id.replaceAll('-', ''), 1, 'hex');
+  return (at, bytes, into) => {
+    const length = TERMINAL_HEADER_BYTES + bytes.length;
+    const frame = into === undefined ? Buffer.allocUnsafe(length) : into.subarray(0, length);
+    frame.set(header);
+    frame.writeUInt32BE(Math.floor(at / 2 ** 32), 17);
+    frame.writeUInt32BE(at % 2 ** 32, 21);
+    frame.set(bytes, TERMINAL_HEADER_BYTES);
+    return frame;
+  };
 }
 
 /** What a binary frame holds; its bytes are those of the frame, not a copy. Undefined for anything else. */
@@ -124,12 +144,12 @@ export function decodeTerminalBytes(frame: Buffer): TerminalBytes | undefined {
   const kind = kinds[(frame[0] ?? 0) - 1];
   if (kind === undefined || frame.length < TERMINAL_HEADER_BYTES) return undefined;
   const hex = frame.toString('hex', 1, 17);
-  const at = frame.readBigUInt64BE(17);
-  if (at > BigInt(Number.MAX_SAFE_INTEGER)) return undefined;
+  const at = frame.readUInt32BE(17) * 2 ** 32 + frame.readUInt32BE(21);
+  if (!Number.isSafeInteger(at)) return undefined;
   return {
     kind,
     sessionId: `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`,
-    offset: Number(at),
+    offset: at,
     bytes: frame.subarray(TERMINAL_HEADER_BYTES),
   };
 }

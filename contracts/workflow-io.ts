@@ -2,7 +2,9 @@
  * What crosses the border between workflow code and the rest: inputs, signals, activity arguments and results.
  * Ids and short facts only: a history never holds output, transcripts or command bytes.
  */
+import type { RolloutChangedSignal } from './rollout-workflow.ts';
 import type { TaskEnd, TaskMode } from './tasks.ts';
+import type { WebhookDueSignal } from './webhook-workflow.ts';
 
 export interface TaskWorkflowInput {
   taskId: string;
@@ -26,7 +28,10 @@ export const signalNames = {
   decided: 'decided',
   batchFinished: 'batchFinished',
   proposeRequested: 'proposeRequested',
+  modeChanged: 'modeChanged',
   ended: 'ended',
+  rolloutChanged: 'rolloutChanged',
+  webhookDue: 'webhookDue',
 } as const;
 
 /** A decision was committed for a step. */
@@ -35,6 +40,8 @@ export interface DecidedSignal {
   /** `run`: a batch is out. `again`: rejected or voided, propose the next step. `hold`: approved, waits for execute (manual mode). */
   then: 'run' | 'again' | 'hold';
   batchId: string | null;
+  /** With `run`: the outcome is judged by `judgeStep` before anything else follows. */
+  judge?: true;
 }
 
 export interface BatchFinishedSignal {
@@ -44,6 +51,11 @@ export interface BatchFinishedSignal {
 /** Manual mode: somebody asked for a proposal. */
 export interface ProposeRequestedSignal {
   step: number;
+}
+
+/** A task goes on by itself from now on, as its row says. */
+export interface ModeChangedSignal {
+  mode: TaskMode;
 }
 
 /** The task row reached an end (or is to be canceled once its batch is in). */
@@ -56,7 +68,10 @@ export type WorkflowSignal =
   | { name: 'decided'; arg: DecidedSignal }
   | { name: 'batchFinished'; arg: BatchFinishedSignal }
   | { name: 'proposeRequested'; arg: ProposeRequestedSignal }
-  | { name: 'ended'; arg: EndedSignal };
+  | { name: 'modeChanged'; arg: ModeChangedSignal }
+  | { name: 'ended'; arg: EndedSignal }
+  | { name: 'rolloutChanged'; arg: RolloutChangedSignal }
+  | { name: 'webhookDue'; arg: WebhookDueSignal };
 
 export interface StepRef {
   taskId: string;
@@ -71,7 +86,9 @@ export type ProposeOutcome =
   /** A proposal is written and waits for a decision until `expiresAtMs`. */
   | { kind: 'awaiting'; step: number; expiresAtMs: number }
   /** Decided already (policy, or by the time of a retry) and a batch is out. */
-  | { kind: 'running'; step: number; batchId: string }
+  | { kind: 'running'; step: number; batchId: string; judge?: true }
+  /** Its batch is in; ask `judgeStep` after this long. */
+  | { kind: 'judge'; step: number; afterMs: number }
   /** Approved and waiting to be executed (manual mode). */
   | { kind: 'held'; step: number }
   /** Over: its batch is in, or it was rejected or voided by the time of a retry. Go on with the next step. */
@@ -99,6 +116,11 @@ export interface TaskActivities {
   propose(ref: StepRef): Promise<ProposeOutcome>;
   /** The approval timer fired. Returns what the row says now. */
   expireApproval(ref: StepRef): Promise<ProposeOutcome>;
+  /**
+   * The batch of a step whose execution is to be judged is in: run it again where another attempt was asked for and
+   * this one has failed, else write the verdict, and end the task where the step is to end it.
+   */
+  judgeStep(ref: StepRef): Promise<ProposeOutcome>;
   /** Is the batch in? The backstop of a lost signal. */
   readBatch(batchId: string): Promise<BatchStatus>;
   /** End a task from the engine's side: cancel or expire. Cancels what is queued, asks agents to stop what runs. */
@@ -118,6 +140,21 @@ export interface DeliverWorkflowInput {
   /** Milliseconds until the delivery is given up. */
   expiresAtMs: number;
   timeoutMs: number;
+  /** The agent is asked at its address, by our own worker. */
+  byUrl?: true;
+}
+
+/** Hand a task to another installation. */
+export interface DelegationWorkflowInput {
+  /** Row id of the part that is handed on. */
+  taskId: string;
+}
+
+/** What our own worker does in the name of agents with an address. */
+export interface UrlAgentActivities {
+  /** @returns why it was not asked, or null once it was: the row says what became of it */
+  runOnUrlAgent(input: { commandId: string }): Promise<{ refused: string | null }>;
+  sendDelegation(input: DelegationWorkflowInput): Promise<void>;
 }
 
 export interface AgentActivities {
@@ -129,4 +166,6 @@ export interface AgentActivities {
 export const agentTaskQueue = (agentId: string): string => `agent-${agentId}`;
 /** Workflow id of a task run: never a client's id. */
 export const taskWorkflowId = (taskId: string, runNo: number): string => `task/${taskId}/${runNo}`;
+export const rolloutWorkflowId = (rolloutId: string): string => `rollout/${rolloutId}`;
+export const delegationWorkflowId = (taskId: string): string => `delegate/${taskId}`;
 export const deliverWorkflowId = (commandId: string): string => `deliver/${commandId}`;

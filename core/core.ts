@@ -8,6 +8,7 @@ import { createSecretBox, type SecretBox } from '../domain/secret-box.ts';
 import { createTemporalClient, type TemporalClient } from '../temporal/connection.ts';
 import { createOutboxDispatcher, type OutboxDispatcher } from '../temporal/dispatcher.ts';
 import { readTemporalOptions, type TemporalOptions } from '../temporal/options.ts';
+import { createOutbounds, type Outbounds } from './outbounds.ts';
 import { createRunningConfig, type RunningConfig } from './running-config.ts';
 
 /** Rest between two announcements to other processes, milliseconds: what a process under load adds to their latency. */
@@ -21,6 +22,7 @@ export interface Core {
   temporalOptions: TemporalOptions;
   temporal: TemporalClient;
   dispatcher: OutboxDispatcher;
+  outbounds: Outbounds;
   /** Read the stored settings again; where that fails, the next poll does. */
   takeUpSettings(): void;
   /** After everything that uses it: announces what is left, then ends the connections. */
@@ -40,6 +42,8 @@ export function createCore(
   log: Log,
   { applicationName, urgentChannels }: CoreOptions,
 ): Core {
+  // First of all: a list that cannot be read leaves nothing to close.
+  const outbounds = createOutbounds(config);
   const db = createDatabase({
     url: config.databaseUrl,
     poolMax: config.databasePoolMax,
@@ -68,6 +72,7 @@ export function createCore(
     temporalOptions,
     temporal,
     dispatcher,
+    outbounds,
     takeUpSettings() {
       running.refresh().catch((err: unknown) => log.warn({ event: 'settings_read_failed', err }));
     },

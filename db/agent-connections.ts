@@ -135,3 +135,13 @@ export async function listConnectedAgents(db: Queryable, agentIds: readonly stri
   );
   return new Set(rows.map(({ id }) => id));
 }
+
+/** The bridge that holds the agent's socket; null while none does. */
+export async function findBridgeOf(db: Queryable, agentId: string): Promise<string | null> {
+  const row = await queryOne<{ bridge_id: string | null }>(
+    db,
+    'select bridge_id from agent_connections where agent_id = :agentId',
+    { agentId },
+  );
+  return row?.bridge_id ?? null;
+}

@@ -7,6 +7,7 @@
 
 import { METRICS_STEPS } from '../contracts/agent-metrics.ts';
 import type { AgentMetrics } from '../contracts/agent-protocol.ts';
+import { URL_AGENT_OFFLINE_AFTER_MS } from '../contracts/agents.ts';
 import { type Queryable, query } from './database.ts';
 
 export interface PresenceRow {
@@ -129,14 +130,16 @@ export async function markSilentOffline(db: Queryable, silentMs: number): Promis
   const rows = await query<{ agent_id: string }>(
     db,
     `with silent as (
-       select agent_id from agent_presence
-       where is_online and coalesce(last_seen_at < now() - make_interval(secs => :seconds), true)
-       order by agent_id for no key update
+       select p.agent_id from agent_presence p join agents a on a.id = p.agent_id
+       where p.is_online and coalesce(p.last_seen_at < now() - make_interval(secs => :seconds), true)
+         and (a.delivery <> 'url'
+              or coalesce(p.last_seen_at < now() - make_interval(secs => :url_seconds), true))
+       order by p.agent_id for no key update of p
      )
      update agent_presence p set is_online = false, running_count = 0
      from silent where p.agent_id = silent.agent_id
      returning p.agent_id`,
-    { seconds: silentMs / 1000 },
+    { seconds: silentMs / 1000, url_seconds: Math.max(silentMs, URL_AGENT_OFFLINE_AFTER_MS) / 1000 },
   );
   return rows.map((row) => row.agent_id);
 }

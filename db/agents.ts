@@ -1,6 +1,11 @@
 /** Agents with the state of their connection, as they are read. The status is computed by the clock of the database. */
-import type { AgentMetrics, Delivery } from '../contracts/agent-protocol.ts';
-import { type AgentView, OFFLINE_AFTER_MS } from '../contracts/agents.ts';
+import type { AgentMetrics } from '../contracts/agent-protocol.ts';
+import {
+  type AgentDelivery,
+  type AgentView,
+  OFFLINE_AFTER_MS,
+  URL_AGENT_OFFLINE_AFTER_MS,
+} from '../contracts/agents.ts';
 import { type Queryable, query, queryOne } from './database.ts';
 
 type AgentStatus = AgentView['status'];
@@ -11,7 +16,7 @@ export interface AgentRow {
   os: string | null;
   arch: string | null;
   version: string | null;
-  delivery: Delivery;
+  delivery: AgentDelivery;
   status: AgentStatus;
   tags: string[];
   capabilities: string[];
@@ -49,7 +54,7 @@ interface StoredAgent {
   os: string | null;
   arch: string | null;
   version: string | null;
-  delivery: Delivery;
+  delivery: AgentDelivery;
   status: AgentStatus;
   tags: string[];
   capabilities: string[];
@@ -72,7 +77,10 @@ interface StoredAgent {
   revoked_at: Date | null;
 }
 
-const aliveFor = `interval '${OFFLINE_AFTER_MS} ms'`;
+const aliveFor = `case when a.delivery = 'url' then interval '${URL_AGENT_OFFLINE_AFTER_MS} ms'
+  else interval '${OFFLINE_AFTER_MS} ms' end`;
+/** Where an agent has no socket because it is asked at its address, it is enough that it was heard of. */
+const isReached = `(c.bridge_id is not null or a.delivery = 'url')`;
 
 /** The joins that the fragments below speak of. */
 const agentJoinsSql = `agents a
@@ -81,7 +89,7 @@ const agentJoinsSql = `agents a
 
 const agentStatusSql = `case
   when a.revoked_at is not null then 'revoked'
-  when c.bridge_id is null or coalesce(p.last_seen_at <= now() - ${aliveFor}, true) then 'offline'
+  when not ${isReached} or coalesce(p.last_seen_at <= now() - ${aliveFor}, true) then 'offline'
   when p.draining or a.drain_requested_at is not null then 'draining'
   else 'online' end`;
 
@@ -139,7 +147,7 @@ export interface CommandTargetRow {
   id: string;
   hostname: string;
   os: string | null;
-  delivery: Delivery;
+  delivery: AgentDelivery;
   shells: string[];
   defaultShell: string | null;
   isRevoked: boolean;
@@ -236,9 +244,7 @@ export async function findAgentsToDisconnect(db: Queryable, agentIds: readonly s
        or (c.token_id is not null
            and not exists (select 1 from agent_tokens t where t.id = c.token_id and ${isGood}))
        or (c.agent_id is not null and c.token_id is null
-           and exists (select 1 from agent_tokens t where t.agent_id = a.id)
-           and not exists (select 1 from agent_tokens t
-                           where t.agent_id = a.id and ${isGood} and t.created_at <= c.connected_at))`,
+           and exists (select 1 from agent_tokens t where t.agent_id = a.id))`,
     { agent_ids: [...agentIds] },
   );
   return rows.map((row) => row.id);

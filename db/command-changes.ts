@@ -25,6 +25,7 @@ export async function lockCommands(db: Queryable, commandIds: readonly string[])
 /** Which open commands a sweep is about. */
 export type OpenCommandSelection =
   | { kind: 'batch'; batchId: string }
+  | { kind: 'batches'; batchIds: readonly string[] }
   | { kind: 'task'; taskId: string }
   | { kind: 'agent'; agentId: string }
   | { kind: 'agent_queue'; agentId: string }
@@ -39,6 +40,7 @@ export async function lockOpenCommands(
 ): Promise<CommandRow[]> {
   const where = {
     batch: `c.batch_id = :batch_id and c.state in ('queued', 'sent', 'running')`,
+    batches: `c.batch_id = any(cast(:batch_ids as uuid[])) and c.state in ('queued', 'sent', 'running')`,
     task: `c.task_id = :task_id and c.state in ('queued', 'sent', 'running')`,
     agent: `c.agent_id = :agent_id and c.state in ('sent', 'running')`,
     agent_queue: `c.agent_id = :agent_id and c.state = 'queued'`,
@@ -53,6 +55,7 @@ export async function lockOpenCommands(
     `select ${commandColumns} from commands c where ${where} order by c.command_id for update of c`,
     {
       batch_id: selection.kind === 'batch' ? selection.batchId : null,
+      batch_ids: selection.kind === 'batches' ? [...selection.batchIds] : null,
       task_id: selection.kind === 'task' ? selection.taskId : null,
       agent_id: selection.kind === 'agent' || selection.kind === 'agent_queue' ? selection.agentId : null,
       command_id: selection.kind === 'command' ? selection.commandId : null,

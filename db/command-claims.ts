@@ -56,6 +56,30 @@ export async function claimQueuedCommands(
   return separateReadable(claimed);
 }
 
+/** Claim one command of an agent that is asked at its address; it is held to answer as a journal of this id. */
+export async function claimUrlCommand(
+  db: Queryable,
+  commandId: string,
+  journalId: string,
+): Promise<ReadableCommands> {
+  const claimed = await query<StoredCommand & StoredAct>(
+    db,
+    `with picked as (
+       select q.command_id, t.public_id as task_public_id
+       from commands q join agents g on g.id = q.agent_id left join tasks t on t.id = q.task_id
+       where q.command_id = cast(:id as uuid) and q.state = 'queued' and q.expires_at > now()
+         and g.delivery = 'url' and g.revoked_at is null and g.drain_requested_at is null
+       for update of q
+     )
+     update commands c set state = 'sent', sent_at = now(), sent_journal_id = cast(:journal_id as uuid),
+            overdue_at = c.expires_at + make_interval(secs => :margin_seconds)
+     from picked, acts a where c.command_id = picked.command_id and a.digest = c.digest
+     returning ${commandColumns}, ${actColumns}, picked.task_public_id`,
+    { id: commandId, journal_id: journalId, margin_seconds: UNKNOWN_MARGIN_MS / 1000 },
+  );
+  return separateReadable(claimed);
+}
+
 /** Commands out on these agents for which a cancel was asked. */
 export async function listCancelRequests(
   db: Queryable,

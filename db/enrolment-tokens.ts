@@ -88,6 +88,17 @@ export async function useEnrolmentToken(
   return row && rowToEnrolmentToken(row);
 }
 
+/** Would `useEnrolmentToken` take it now? */
+export async function isEnrolmentTokenGood(db: Queryable, tokenHash: Buffer): Promise<boolean> {
+  const row = await queryOne(
+    db,
+    `select id from enrolment_tokens
+     where token_hash = :token_hash and used_count < max_uses and revoked_at is null and expires_at > now()`,
+    { token_hash: tokenHash },
+  );
+  return row !== undefined;
+}
+
 /** Newest first, after the position. */
 export async function listEnrolmentTokens(
   db: Queryable,

@@ -1,5 +1,5 @@
 /** Calls of the language model: what was asked by whom, and what it cost. */
-import { execute, type Queryable, queryOne } from './database.ts';
+import { execute, type Queryable, query, queryOne } from './database.ts';
 
 export type LlmPurpose = 'propose' | 'chat' | 'assist';
 
@@ -58,3 +58,23 @@ export async function readSpending(
   );
   return row ?? { taskUsd: 0, principalDayUsd: 0, dayUsd: 0 };
 }
+
+export interface UsedModelRow {
+  model: string;
+  mock: boolean;
+  calls: number;
+  failedCalls: number;
+  firstUsedAt: Date;
+  lastUsedAt: Date;
+}
+
+/** Models that were asked since `days` ago, last used first. */
+export const listUsedModels = (db: Queryable, days: number): Promise<UsedModelRow[]> =>
+  query<UsedModelRow>(
+    db,
+    `select model, mock, count(*) as calls, count(*) filter (where outcome not in ('ok', 'aborted')) as "failedCalls",
+            min(at) as "firstUsedAt", max(at) as "lastUsedAt"
+     from llm_calls where at >= now() - make_interval(days => :days)
+     group by model, mock order by max(at) desc, model`,
+    { days },
+  );

@@ -1,7 +1,13 @@
 /** What Temporal must still hear. Written with the row it speaks of; deleted when delivered. */
 import { execute, type Queryable, query } from './database.ts';
 
-export type OutboxKind = 'start_task' | 'signal' | 'start_delivery';
+export type OutboxKind =
+  | 'start_task'
+  | 'signal'
+  | 'start_delivery'
+  | 'start_rollout'
+  | 'start_webhook'
+  | 'start_delegation';
 
 export interface OutboxEntry {
   workflowId: string;

@@ -46,18 +46,17 @@ export const findRolloutBatch = (
     { rolloutId, batchNo },
   );
 
+/** Statement of a page in the order of their turn, for `explain` as well. */
+export const listBatchesSql = `
+  select ${batchColumns} from rollout_batches b
+  where b.rollout_id = :rolloutId and b.batch_no > :after order by b.batch_no limit :limit`;
+
 /** In the order of their turn, after a number. */
 export const listRolloutBatches = (
   db: Queryable,
   rolloutId: string,
   page: { after: number; limit: number },
-): Promise<RolloutBatchRow[]> =>
-  query<RolloutBatchRow>(
-    db,
-    `select ${batchColumns} from rollout_batches b
-     where b.rollout_id = :rolloutId and b.batch_no > :after order by b.batch_no limit :limit`,
-    { rolloutId, ...page },
-  );
+): Promise<RolloutBatchRow[]> => query<RolloutBatchRow>(db, listBatchesSql, { rolloutId, ...page });
 
 /** Of several rollouts the batch that began last and the one after it. */
 export const listCurrentBatches = (

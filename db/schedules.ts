@@ -196,6 +196,16 @@ export interface ScheduleFilter {
 }
 
 /** Newest first, keyset by (created_at, id). */
+/** Made by this principal. */
+export async function countSchedulesOf(db: Queryable, creatorId: string): Promise<number> {
+  const row = await queryOne<{ count: number }>(
+    db,
+    'select count(*) as count from schedules where deleted_at is null and creator_id = :creatorId',
+    { creatorId },
+  );
+  return Number(row?.count ?? 0);
+}
+
 export function listSchedules(db: Queryable, filter: ScheduleFilter): Promise<ScheduleRow[]> {
   const { sql, bindings } = listSchedulesSql(filter);
   return query<ScheduleRow>(db, sql, bindings);

@@ -13,6 +13,7 @@ export interface LiveSession {
   family: Family;
   /** The user waits for a new password. */
   mustChangePassword: boolean;
+  mayOpenTerminals: boolean;
   expiresAt: Date;
 }
 
@@ -23,6 +24,7 @@ interface StoredLiveSession {
   role: UserRole;
   family: Family;
   must_change_password: boolean;
+  may_open_terminals: boolean;
   expires_at: Date;
 }
 
@@ -33,11 +35,12 @@ const rowToLiveSession = (row: StoredLiveSession): LiveSession => ({
   role: row.role,
   family: row.family,
   mustChangePassword: row.must_change_password,
+  mayOpenTerminals: row.may_open_terminals,
   expiresAt: row.expires_at,
 });
 
 const selectLive = `select s.id as session_id, u.id as user_id, u.username, u.role, s.family, u.must_change_password,
-    s.expires_at
+    u.may_open_terminals, s.expires_at
   from sessions s join users u on u.id = s.user_id
   where s.revoked_at is null and s.expires_at > now() and u.is_active`;
 

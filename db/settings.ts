@@ -3,7 +3,7 @@
 import { execute, type Queryable, query, queryOne } from './database.ts';
 import { lockKeys } from './lock-keys.ts';
 
-export type SettingNamespace = 'config' | 'model' | 'custom' | 'system';
+export type SettingNamespace = 'config' | 'model' | 'custom' | 'system' | 'hub';
 
 export interface SettingRow {
   namespace: SettingNamespace;

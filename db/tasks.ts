@@ -379,6 +379,8 @@ export async function pickAgent(db: Queryable, target: TaskTarget): Promise<stri
      left join agent_connections c on c.agent_id = a.id
      left join agent_presence p on p.agent_id = a.id
      where a.revoked_at is null and a.drain_requested_at is null and p.draining is not true
+       -- One that is asked at its address does what it is given by name.
+       and a.delivery <> 'url'
        and a.tags @> cast(:tags as text[])
      order by (c.bridge_id is not null) desc,
               (select count(*) from tasks t where t.agent_id = a.id and t.ended_at is null)

@@ -273,3 +273,17 @@ export async function recordLogin(db: Queryable, id: string): Promise<UserRow | 
   );
   return row && rowToUser(row);
 }
+
+/** May the account open terminals besides what its role lets it? @returns its name; undefined when there is none */
+export async function setTerminalRight(
+  db: Queryable,
+  id: string,
+  isAllowed: boolean,
+): Promise<string | undefined> {
+  const row = await queryOne<{ username: string }>(
+    db,
+    'update users set may_open_terminals = :isAllowed where id = :id returning username',
+    { id, isAllowed },
+  );
+  return row?.username;
+}

@@ -48,6 +48,8 @@ export interface LocalSockets {
   epochsOf(agentIds: readonly string[]): ReadonlyMap<string, number>;
   /** The default shell that an agent connected here has named in its hello. */
   defaultShellOf(agentId: string): string | undefined;
+  /** What an agent connected here has told of its shells in its hello. */
+  shellsOf(agentId: string): { os: string; shells: string[]; defaultShell: string } | undefined;
   /** Send these commands now: they are committed as `sent` at these epochs. */
   dispatch(orders: readonly DispatchOrder[]): void;
 }

@@ -5,20 +5,15 @@
  *  B. What went wrong between us and the provider is logged; a client learns only that the model cannot be had, or that
  *     its answer broke off after words that were passed on.
  */
-import type { ChatAnswer, ChatMessage, ChatPart, ChatPort } from '../llm/chat-port.ts';
+import type { ChatAnswer, ChatPart, ChatPort, ChatRequest } from '../llm/chat-port.ts';
 import { type Budget, type BudgetScope, type CallOutcome, LlmError } from '../llm/port.ts';
 import type { Log } from './deps.ts';
 import { toModelProblem } from './model-problem.ts';
 
-export interface ChatStreamRequest {
-  /** Oldest first, the last one is the user's; cut to the token budget, so the newest `MAX_WINDOW_MESSAGES` will do. */
-  messages: readonly ChatMessage[];
-  /** Trusted words behind the standing rules; never cut. */
-  system?: string;
+/** The newest `MAX_WINDOW_MESSAGES` messages will do. */
+export interface ChatStreamRequest extends ChatRequest {
   /** Who pays. */
   principalId: string;
-  /** Whether the model may call `propose_task`. Default true. */
-  mayProposeTasks?: boolean;
   /** Ends the call to the model at once. */
   signal: AbortSignal;
 }
@@ -28,7 +23,7 @@ export interface Chat {
   readonly name: string;
   readonly isMock: boolean;
   /**
-   * One answer, asked for when it is iterated (once). Texts, at most one tool call, then `end`. Leaving the iteration
+   * One answer, asked for when it is iterated (once). Texts, calls of tools, then `end`. Leaving the iteration
    * early, or the signal, ends the call.
    *
    * The iteration throws budget_exceeded; model_unavailable (before the first text); answer_broken_off (after it); or

@@ -35,6 +35,8 @@ const policy: Partial<Record<Resource, Partial<Record<Verb, RoleGrants>>>> = {
     cancel: { user: 'own', operator: 'all', admin: 'all' },
     archive: { user: 'own', operator: 'all', admin: 'all' },
     delete: admins,
+    /** Say how a task that was handed to another installation is doing; so may the token it was handed over with. */
+    report: { operator: 'all', admin: 'all', system: 'all' },
   },
   command: {
     list: readers,
@@ -114,6 +116,8 @@ const policy: Partial<Record<Resource, Partial<Record<Verb, RoleGrants>>>> = {
   template: { list: known, read: known, create: admins, update: admins, delete: admins },
   /** Whoever has them is told of everything. */
   webhook: { list: admins, read: admins, create: admins, update: admins, delete: admins },
+  /** Files of the folder on the server's machine that questions are answered with. */
+  repository: { read: overseers },
   setting: { list: admins, read: admins, update: admins, delete: admins },
   /** A shell without a decision: admins, and accounts that were given the right (`mayOpenTerminals`), each their own. */
   terminal: { list: admins, read: admins, create: admins, delete: admins },
@@ -124,6 +128,7 @@ const policy: Partial<Record<Resource, Partial<Record<Verb, RoleGrants>>>> = {
 export function grantOf(principal: Principal, verb: Verb, resource: Resource): Grant | undefined {
   const grants = policy[resource]?.[verb];
   if (grants === undefined) return undefined;
+  if (principal.callbackOf !== undefined) return verb === 'report' && resource === 'task' ? 'own' : undefined;
   if (principal.mustChangePassword === true && !isBeforePasswordChange(verb, resource)) return undefined;
   if (principal.scopes !== undefined && !scopesAllow(principal.scopes, verb, resource)) return undefined;
   let widest: Grant | undefined =

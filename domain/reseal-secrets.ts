@@ -7,6 +7,7 @@ import { mfaSecretName } from './identity/second-factor.ts';
 import { type SecretBox, SecretBoxError } from './secret-box.ts';
 import { sealName } from './settings/port.ts';
 import { sealedOfTasks } from './tasks/reseal.ts';
+import { sealedOfUrlAgents } from './url-agents/reseal.ts';
 import { sealedOfWebhooks } from './webhooks/reseal.ts';
 
 /** Second factors read at once. */
@@ -58,6 +59,7 @@ async function* sealedPlaces(db: Db): AsyncGenerator<SealedPlace> {
     };
   }
   yield* sealedOfWebhooks(db);
+  yield* sealedOfUrlAgents(db);
   yield* sealedOfTasks(db);
   let afterUserId = NIL_UUID;
   for (;;) {

@@ -31,10 +31,11 @@ export const scopeRights: Record<ApiTokenScope, ScopeRights> = {
     installer: see,
     template: see,
     team: see,
+    repository: ['read'],
     system: ['read'],
   },
   tasks: {
-    task: [...see, 'create', 'update', 'propose', 'assign', 'cancel', 'archive'],
+    task: [...see, 'create', 'update', 'propose', 'assign', 'cancel', 'archive', 'report'],
     step: see,
     event: [...see, 'create'],
     schedule: [...see, 'create', 'update', 'delete', 'execute'],

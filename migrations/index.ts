@@ -25,6 +25,8 @@ import { taskDetails } from './0023_task_details.ts';
 import { modelHistory } from './0024_model_history.ts';
 import { statsHistory } from './0025_stats_history.ts';
 import { urlAgents } from './0026_url_agents.ts';
+import { stepPlans } from './0027_step_plans.ts';
+import { enrolmentList } from './0028_enrolment_list.ts';
 import type { Migration } from './migration.ts';
 
 export const migrations: readonly Migration[] = [
@@ -54,4 +56,6 @@ export const migrations: readonly Migration[] = [
   modelHistory,
   statsHistory,
   urlAgents,
+  stepPlans,
+  enrolmentList,
 ];

@@ -56,6 +56,9 @@ const ipv6Classes: Record<string, AddressClass> = {
   uniqueLocal: 'unique local',
 };
 
+/** Public by its number, but answered by the host of Azure's machines: it serves them their settings and secrets. */
+const cloudServices: ReadonlySet<string> = new Set(['168.63.129.16']);
+
 /** @param text an address in canonical form, as resolvers and `URL` give it. @throws when it is none */
 export function classifyAddress(text: string): Classified {
   const address = ipaddr.parse(text);
@@ -63,6 +66,7 @@ export function classifyAddress(text: string): Classified {
 }
 
 export function classOfIpv4(address: ipaddr.IPv4): AddressClass {
+  if (cloudServices.has(address.toString())) return 'reserved';
   return ipv4Classes[address.range()] ?? 'reserved';
 }
 

@@ -192,6 +192,10 @@ export async function startDevelopment(options: DevelopmentOptions): Promise<Dev
         ...inheritedEnvironment(MACHINE_VARIABLES),
         STEELTHREAD_URL: url,
         STEELTHREAD_AGENT_HOME: agentHome,
+        ...(config.hostTerminal && {
+          STEELTHREAD_AGENT_TERMINAL: '1',
+          ...(config.shellPath !== null && { STEELTHREAD_AGENT_TERMINAL_SHELL: config.shellPath }),
+        }),
         ...(options.agentWorkDir === undefined ? {} : { STEELTHREAD_AGENT_WORK_DIR: options.agentWorkDir }),
         ...local.env,
       },

@@ -9,7 +9,14 @@
  *  C. A signal to a workflow that is closed or unknown, with no start pending (B), can never arrive: it is dropped.
  *     What it says is in the rows; if the task is still open, the reconciler ends it.
  */
-import type { DeliverWorkflowInput, TaskWorkflowInput, WorkflowSignal } from '../contracts/workflow-io.ts';
+import type { RolloutWorkflowInput } from '../contracts/rollout-workflow.ts';
+import type { WebhookWorkflowInput } from '../contracts/webhook-workflow.ts';
+import type {
+  DelegationWorkflowInput,
+  DeliverWorkflowInput,
+  TaskWorkflowInput,
+  WorkflowSignal,
+} from '../contracts/workflow-io.ts';
 import type { TemporalClient } from './connection.ts';
 import { failureKind } from './failures.ts';
 import { signalWorkflow, startWorkflow } from './workflows.ts';
@@ -35,8 +42,8 @@ interface Log {
 export interface OutboxItem {
   id: number;
   workflowId: string;
-  kind: 'start_task' | 'signal' | 'start_delivery';
-  /** `start_task`: {input, title}; `start_delivery`: {input}; `signal`: a WorkflowSignal. */
+  kind: 'start_task' | 'signal' | 'start_delivery' | 'start_rollout' | 'start_webhook' | 'start_delegation';
+  /** `start_task`, `start_rollout`: {input, title}; `start_delivery`, `start_webhook`, `start_delegation`: {input}; `signal`: a WorkflowSignal. */
   payload: Record<string, unknown>;
   attempts: number;
 }
@@ -46,10 +53,13 @@ export interface OutboxStore {
   /** Due rows, oldest first, only the first of each workflow; without fresh ones that were not tried yet. */
   listDue(limit: number, minAgeMs: number): Promise<OutboxItem[]>;
   remove(ids: readonly number[]): Promise<void>;
-  /** Remove a `start_task` and keep the namespace's id on its task, for the reconciler. */
-  removeStart(id: number, started: { taskId: string; namespaceId: string }): Promise<void>;
+  /** Remove a `start_task` or `start_rollout` and keep the namespace's id on its row, for the reconciler. */
+  removeStart(id: number, started: Started & { namespaceId: string }): Promise<void>;
   postpone(id: number, error: string, retryAfterMs: number): Promise<void>;
 }
+
+/** What a start was for. */
+export type Started = { taskId: string } | { rolloutId: string };
 
 export interface DispatcherDeps {
   outbox: OutboxStore;
@@ -128,12 +138,24 @@ export function createOutboxDispatcher(deps: DispatcherDeps): OutboxDispatcher {
       const { input, title } = row.payload as unknown as { input: TaskWorkflowInput; title: string };
       const start = { type: 'task', input, title } as const;
       await startWorkflow(temporal, { workflowId, taskQueue: deps.taskQueue, start, deadlineMs });
+    } else if (row.kind === 'start_rollout') {
+      const { input, title } = row.payload as unknown as { input: RolloutWorkflowInput; title: string };
+      const start = { type: 'rollout', input, title } as const;
+      await startWorkflow(temporal, { workflowId, taskQueue: deps.taskQueue, start, deadlineMs });
+    } else if (row.kind === 'start_webhook') {
+      const { input } = row.payload as unknown as { input: WebhookWorkflowInput };
+      const start = { type: 'webhookDelivery', input } as const;
+      await startWorkflow(temporal, { workflowId, taskQueue: deps.taskQueue, start, deadlineMs });
+    } else if (row.kind === 'start_delegation') {
+      const { input } = row.payload as unknown as { input: DelegationWorkflowInput };
+      const start = { type: 'delegation', input } as const;
+      await startWorkflow(temporal, { workflowId, taskQueue: deps.taskQueue, start, deadlineMs });
     } else {
       const { input } = row.payload as unknown as { input: DeliverWorkflowInput };
       const start = { type: 'deliver', input } as const;
       await startWorkflow(temporal, { workflowId, taskQueue: deps.taskQueue, start, deadlineMs });
     }
-    if (row.kind === 'start_task')
+    if (row.kind === 'start_task' || row.kind === 'start_rollout')
       await removeStart(row); // A
     else await outbox.remove([row.id]);
   }
@@ -150,14 +172,15 @@ export function createOutboxDispatcher(deps: DispatcherDeps): OutboxDispatcher {
   }
 
   async function removeStart(row: OutboxItem): Promise<void> {
-    const { input } = row.payload as unknown as { input: TaskWorkflowInput };
+    const { input } = row.payload as unknown as { input: Started };
+    const started = 'taskId' in input ? { taskId: input.taskId } : { rolloutId: input.rolloutId };
     const namespaceId = await temporal.namespaceId().catch((error: unknown) => {
       // The reconciler mends it.
-      log.warn({ event: 'outbox_namespace_not_noted', taskId: input.taskId, err: error });
+      log.warn({ event: 'outbox_namespace_not_noted', ...started, err: error });
       return undefined;
     });
     if (namespaceId === undefined) await outbox.remove([row.id]);
-    else await outbox.removeStart(row.id, { taskId: input.taskId, namespaceId });
+    else await outbox.removeStart(row.id, { ...started, namespaceId });
   }
 
   /** Makes a fresh row the drainer's at once. Without it the drainer takes the row when it is no longer fresh. */

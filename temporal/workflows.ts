@@ -1,5 +1,12 @@
 /** Start, signal and look at workflows: the only calls that the rest of the system makes to Temporal. */
-import type { DeliverWorkflowInput, TaskWorkflowInput, WorkflowSignal } from '../contracts/workflow-io.ts';
+import type { RolloutWorkflowInput } from '../contracts/rollout-workflow.ts';
+import type { WebhookWorkflowInput } from '../contracts/webhook-workflow.ts';
+import type {
+  DelegationWorkflowInput,
+  DeliverWorkflowInput,
+  TaskWorkflowInput,
+  WorkflowSignal,
+} from '../contracts/workflow-io.ts';
 import type { TemporalClient } from './connection.ts';
 import { failureKind } from './failures.ts';
 
@@ -10,6 +17,9 @@ const DESCRIBE_DEADLINE_MS = 5_000;
 
 export type StartPayload =
   | { type: 'task'; input: TaskWorkflowInput; title: string }
+  | { type: 'rollout'; input: RolloutWorkflowInput; title: string }
+  | { type: 'webhookDelivery'; input: WebhookWorkflowInput }
+  | { type: 'delegation'; input: DelegationWorkflowInput }
   | { type: 'deliver'; input: DeliverWorkflowInput };
 
 export type WorkflowPresence = 'running' | 'closed' | 'not_found';
@@ -69,6 +79,8 @@ export async function findWorkflow(temporal: TemporalClient, workflowId: string)
 
 function summaryOf(start: StartPayload): string {
   if (start.type === 'deliver') return `command for ${start.input.agentId}`;
+  if (start.type === 'delegation') return `hand task ${start.input.taskId} on`;
+  if (start.type === 'webhookDelivery') return `webhook ${start.input.targetId}`;
   return cutToBytes(start.title, MAX_SUMMARY_BYTES);
 }
 

@@ -9,6 +9,8 @@ import { createListener } from '../db/listen.ts';
 import { createAnnouncer } from '../domain/announcer.ts';
 import type { DomainDeps, Log } from '../domain/deps.ts';
 import { createAttendance } from '../domain/tasks/attendance.ts';
+import { createUrlAgents } from '../domain/url-agents/propose.ts';
+import { createScheduleServer } from '../temporal/schedules.ts';
 import { findWorkflowBundle } from './bundle.ts';
 import { startDuties } from './duties/index.ts';
 import { createWorkerMetrics, serveMetrics } from './metrics.ts';
@@ -35,20 +37,36 @@ export function startWorkerService(config: ServiceConfig, log: Log): WorkerServi
   };
   const locks = createLockSession({ url: config.databaseUrl, applicationName: 'steelthread-duties' });
   const metrics = createWorkerMetrics();
-  const duties = startDuties({ domain, temporal, dispatcher, locks, metrics });
+  const schedules = {
+    scheduleServer: createScheduleServer({ temporal, taskQueue: config.temporalTaskQueue }),
+    agentTokenAdmin: () => running.agentToken() !== null && config.agentTokenAdmin,
+  };
+  const urlAgents = { secrets: core.secrets, agentUrls: core.outbounds.agents };
+  const duties = startDuties({
+    urlAgents,
+    domain,
+    temporal,
+    dispatcher,
+    locks,
+    metrics,
+    schedules,
+    terminalRetentionMs: config.terminalRetentionMs,
+  });
   const metricsServer =
     config.workerMetricsListen === null ? undefined : serveMetrics(metrics, config.workerMetricsListen);
   const attendance = createAttendance({ places: ATTENDED_BATCHES });
   const listener = createListener({
     url: config.databaseUrl,
-    channels: [channels.outbox, channels.batches, channels.settings],
+    channels: [channels.outbox, channels.batches, channels.settings, channels.schedules],
     onNotify(channel, payload) {
       if (channel === channels.outbox) duties.wake('outbox_drainer');
       else if (channel === channels.settings) core.takeUpSettings();
+      else if (channel === channels.schedules) duties.wake('schedule_sweep');
       else attendance.tell(payload === '*' ? payload : payload.split(','));
     },
     onReconnect() {
       duties.wake('outbox_drainer');
+      duties.wake('schedule_sweep');
       core.takeUpSettings();
     },
     onError: (error) => log.warn({ event: 'listen_failed', err: error }),
@@ -69,6 +87,9 @@ export function startWorkerService(config: ServiceConfig, log: Log): WorkerServi
         activities: createActivities({
           ...domain,
           attendance,
+          webhookUrls: core.outbounds.webhooks,
+          ...urlAgents,
+          urlAgents: createUrlAgents({ ...domain, ...urlAgents }),
           llm: createTaskModel(running, { db, log }),
           agentTokenAdmin: running.agentToken() !== null && config.agentTokenAdmin,
         }),

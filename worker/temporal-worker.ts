@@ -4,7 +4,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { type NativeConnection, Worker } from '@temporalio/worker';
-import type { TaskActivities } from '../contracts/workflow-io.ts';
+import type { WorkerActivities } from '../activities/index.ts';
 import type { Log } from '../domain/deps.ts';
 import type { TemporalOptions } from '../temporal/options.ts';
 import { connectNative } from './runtime.ts';
@@ -37,7 +37,7 @@ export interface TemporalWorkerOptions {
   taskQueue: string;
   /** File with the workflow bundle. */
   codePath: string;
-  activities: TaskActivities;
+  activities: WorkerActivities;
   log: Log;
   /** Called each time a worker begins to poll. */
   onPolling?: () => void;

@@ -2,7 +2,8 @@
  * Store what agents report, set-based: a flush starts at once when none is under way, and takes all that gathered
  * meanwhile. One lane, so the frames of a command keep their order.
  */
-import { type Ack, type Report, recordReports } from '../../domain/commands/record.ts';
+import { type Ack, recordReports } from '../../domain/commands/record.ts';
+import type { Report } from '../../domain/commands/report.ts';
 import type { DomainDeps } from '../../domain/deps.ts';
 import type { AgentSocket } from './agent-socket.ts';
 

@@ -55,6 +55,7 @@ export function createRegistry(): Registry {
       return epochs;
     },
     defaultShellOf: (agentId) => sockets.get(agentId)?.live()?.hello.defaultShell,
+    shellsOf: (agentId) => sockets.get(agentId)?.live()?.hello,
     dispatch(orders) {
       for (const order of orders) {
         const socket = sockets.get(order.agentId);

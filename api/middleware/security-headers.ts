@@ -15,8 +15,9 @@ const strictPolicy = {
   objectSrc: ["'none'"],
   baseUri: ["'none'"],
   formAction: ["'self'"],
-  frameAncestors: ["'none'"],
+  // Not the last: clients look for it with the semicolon that follows.
   reportUri: [reportUri],
+  frameAncestors: ["'none'"],
 };
 
 /** Documentation pages of others set styles on elements and search in a worker; scripts stay our own files. */

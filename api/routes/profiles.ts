@@ -1,8 +1,10 @@
 import { z } from 'zod';
+import { anantaHealthDataSchema } from '../../contracts/families/ananta/system.ts';
 import { anantaSuccess } from '../../contracts/families/ananta.ts';
 import { defineRoute } from '../../contracts/route.ts';
 import { type MountedRoute, mount } from '../mount.ts';
-import { type Checks, runChecks } from '../readiness.ts';
+import type { Checks } from '../readiness.ts';
+import { type HubChecks, readHealth } from './ananta/probes.ts';
 
 const open = { method: 'GET', auth: 'public', rateClass: 'unlimited', tags: ['service'] } as const;
 
@@ -48,14 +50,7 @@ const anantaHealth = defineRoute({
   profile: 'ananta',
   path: '/health',
   summary: 'Tell the state of the hub and of what it needs',
-  replies: {
-    200: anantaSuccess(
-      z.object({
-        agent: z.string(),
-        checks: z.record(z.string(), z.object({ status: z.enum(['ok', 'down']) })),
-      }),
-    ),
-  },
+  replies: { 200: anantaSuccess(anantaHealthDataSchema) },
 });
 
 interface ProfileRouteDeps {
@@ -63,22 +58,19 @@ interface ProfileRouteDeps {
   name: string;
   version: string;
   checks: Checks;
+  hubChecks?: HubChecks | undefined;
 }
 
 /** The routes on which listeners differ. ananta has no `/`. */
-export function profileRoutes({ name, version, checks }: ProfileRouteDeps): MountedRoute[] {
+export function profileRoutes({ name, version, checks, hubChecks }: ProfileRouteDeps): MountedRoute[] {
   return [
     mount(steelRoot, async () => ({ status: 200, body: { message: 'Orchestrator API is running' } })),
     mount(steelHealth, async () => ({ status: 200, body: { status: 'healthy' } })),
     mount(dexRoot, async () => ({ status: 200, body: { message: 'DexAgents API', version, docs: '/docs' } })),
     mount(dexHealth, async () => ({ status: 200, body: { status: 'healthy', service: 'DexAgents API' } })),
-    mount(anantaHealth, async () => {
-      const results = Object.entries(await runChecks(checks));
-      const statuses = results.map(([check, { ok }]) => [check, { status: ok ? 'ok' : 'down' } as const]);
-      return {
-        status: 200,
-        body: { status: 'success', data: { agent: name, checks: Object.fromEntries(statuses) } },
-      };
-    }),
+    mount(anantaHealth, async () => ({
+      status: 200,
+      body: { status: 'success', data: await readHealth({ name, checks, hubChecks }) },
+    })),
   ];
 }

@@ -7,6 +7,8 @@
  *  B. A host name stands for an agent only where that agent never had its own token and is not connected; otherwise the
  *     machine gets a new id, and `agent.duplicate_hostname` tells of it.
  *  C. Two registrations of one host name come one after the other.
+ *  D. Tags decide what an agent is sent. One with a token of its own has those it was given, whatever it says; to others
+ *     they are as they register, and a change is on record.
  */
 import { v7 as newId } from 'uuid';
 import { problem } from '../../contracts/errors.ts';
@@ -30,7 +32,7 @@ export interface Registration {
   arch?: string | undefined;
   version?: string | undefined;
   address?: string | undefined;
-  /** Of a new agent; an agent that is known keeps its own unless some are named. */
+  /** An agent that is known keeps those it has when none are named. */
   tags?: readonly string[] | undefined;
   systemInfo?: Readonly<Record<string, unknown>> | undefined;
 }
@@ -57,7 +59,7 @@ export async function registerAgent(
     const earlier = await findEarlier(unit, actor, requestKey, agentId);
     if (earlier !== undefined) return { agent: earlier, isNew: false };
     if (known === undefined) await makeAgent(unit, actor, agentId, facts);
-    else await changeAgent(unit, agentId, facts);
+    else await changeAgent(unit, actor, agentId, facts);
     if (facts.systemInfo !== undefined) await writeSystemInfo(unit.trx, agentId, facts.systemInfo);
     const agent = await findAgent(unit.trx, agentId);
     if (agent === undefined) throw problem('agent_not_found', { agentId });
@@ -127,13 +129,27 @@ async function makeAgent(unit: Unit, actor: Actor, agentId: string, facts: Facts
   if (others.length > 0) unit.emit('agent.duplicate_hostname', { agentId, data: { hostname, others } });
 }
 
-async function changeAgent(unit: Unit, agentId: string, facts: Facts): Promise<void> {
-  const { systemInfo: _, arch: __, tags, ...rest } = facts;
-  const isThere = await updateAgent(unit.trx, agentId, {
-    ...rest,
-    tags: tags === undefined || tags.length === 0 ? undefined : [...new Set(tags)],
-  });
+async function changeAgent(unit: Unit, actor: Actor, agentId: string, facts: Facts): Promise<void> {
+  const { systemInfo: _, arch: __, tags: said, ...rest } = facts;
+  const tags = await newTags(unit, actor, agentId, said);
+  const isThere = await updateAgent(unit.trx, agentId, { ...rest, tags });
   if (!isThere) throw problem('agent_revoked', { agentId });
+  if (tags === undefined) return;
+  unit.audit(actor, { action: 'agent.update', targetKind: 'agent', targetId: agentId, details: { tags } });
+  unit.emit('agent.updated', { agentId, data: { tags } });
+}
+
+/** D. @returns undefined where it keeps those it has */
+async function newTags(
+  unit: Unit,
+  { principal }: Actor,
+  agentId: string,
+  said: readonly string[] = [],
+): Promise<string[] | undefined> {
+  if (said.length === 0 || principal.kind === 'agent') return undefined;
+  const tags = [...new Set(said)];
+  const before = await findAgent(unit.trx, agentId);
+  return JSON.stringify(tags) === JSON.stringify(before?.tags) ? undefined : tags;
 }
 
 /** What a machine says of itself ends up in lists, logs and the audit trail. */

@@ -14,6 +14,7 @@ import type { Queryable } from '../../db/database.ts';
 import { findTeam } from '../../db/teams.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
 import { assertCan } from '../policy.ts';
+import { assertMayLetRun } from '../tasks/let-run.ts';
 import { transact } from '../transact.ts';
 
 /**
@@ -69,6 +70,7 @@ export async function startAutopilot(
       ...begin,
       running: true,
     });
+    assertMayLetRun(actor.principal, { mode: modeOfLevel[row.securityLevel], preApproved: [] });
     unit.audit(actor, {
       action: 'autopilot.start',
       targetKind: 'autopilot',

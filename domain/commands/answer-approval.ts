@@ -24,6 +24,12 @@ export interface ApprovalAnswer {
   reason: string;
 }
 
+/** Which refusals leave a row: whoever may ask without end must not be able to fill the trail. */
+export interface DenialRows {
+  /** @returns how many of the principal's were left out since the last row; null: this one is as well */
+  admit(principalId: string): number | null;
+}
+
 /** Longest account of a command that is kept, characters. */
 const MAX_SUMMARY_LENGTH = 200;
 
@@ -36,10 +42,13 @@ export async function answerApproval(
   deps: DomainDeps,
   asker: ApprovalAsker,
   { command, summary }: { command: string; summary: string },
+  denials: DenialRows,
 ): Promise<ApprovalAnswer> {
   const { principal } = asker;
   if (principal === null) return { isApproved: false, reason: 'nobody knows who asks' };
   const answer = await judge(deps, principal, command);
+  const leftOutBefore = answer.isApproved ? 0 : denials.admit(principal.id);
+  if (leftOutBefore === null) return answer;
   const entry = auditEntry(
     { ...asker, principal },
     {
@@ -48,7 +57,11 @@ export async function answerApproval(
       // The text may hold secrets; whoever has it can tell that it is this one.
       targetId: createHash('sha256').update(command).digest('hex'),
       outcome: answer.isApproved ? 'success' : 'denied',
-      details: { reason: answer.reason, summary: summary.slice(0, MAX_SUMMARY_LENGTH) },
+      details: {
+        reason: answer.reason,
+        summary: summary.slice(0, MAX_SUMMARY_LENGTH),
+        ...(leftOutBefore > 0 && { leftOutBefore }),
+      },
     },
   );
   await insertAuditEvents(deps.db, [entry]);

@@ -145,7 +145,8 @@ function announceBatch(
   }
   const delivery = new Map(input.agents.map((agent) => [agent.id, agent.delivery]));
   for (const command of inserted) {
-    if (delivery.get(command.agentId) !== 'temporal') continue;
+    const how = delivery.get(command.agentId);
+    if (how !== 'temporal' && how !== 'url') continue;
     unit.outbox({
       workflowId: deliverWorkflowId(command.commandId),
       kind: 'start_delivery',
@@ -156,6 +157,7 @@ function announceBatch(
           agentId: command.agentId,
           expiresAtMs: Date.now() + input.act.expiryMs,
           timeoutMs: input.act.timeoutMs,
+          ...(how === 'url' && { byUrl: true }),
         },
       },
     });

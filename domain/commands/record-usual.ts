@@ -10,7 +10,7 @@ import type { StreamState } from '../../db/commands.ts';
 import { plainText } from '../agents/plain-text.ts';
 import type { DomainDeps, FinishedBatch } from '../deps.ts';
 import { announce } from '../transact.ts';
-import type { LedgerFrame, Report } from './record.ts';
+import type { LedgerFrame, Report } from './report.ts';
 
 /** Outcomes of a process: the agent may write them both from `sent` and from `running`. */
 const usualOutcomes: readonly AgentOutcome[] = ['succeeded', 'failed', 'timed_out', 'canceled'];

@@ -7,7 +7,6 @@
  *     acked and ignored, except once for `unknown`.
  */
 import {
-  type AgentFrame,
   type AgentOutcome,
   NO_DIGEST,
   type StreamName,
@@ -21,16 +20,8 @@ import { plainText } from '../agents/plain-text.ts';
 import type { DomainDeps } from '../deps.ts';
 import { transact } from '../transact.ts';
 import { recordUsual } from './record-usual.ts';
+import type { FrameOf, Report } from './report.ts';
 import { edgeAllowed, type Settlement, settleCommands, unchanged } from './settle.ts';
-
-type FrameOf<T extends AgentFrame['type']> = Extract<AgentFrame, { type: T }>;
-export type LedgerFrame = FrameOf<'started'> | FrameOf<'output'> | FrameOf<'result'> | FrameOf<'notKnown'>;
-
-export interface Report {
-  agentId: string;
-  journalId: string;
-  frame: LedgerFrame;
-}
 
 /** What to tell the agents after the commit. */
 export type Ack =

@@ -12,7 +12,7 @@ import { buildAct } from './act-request.ts';
 import { resolveShell } from './agents.ts';
 import { type InsertedBatch, insertBatch } from './insert.ts';
 import { runUsual } from './run-usual.ts';
-import { fitTargets, type TargetWish } from './target-wish.ts';
+import { fitHere, fitTargets, type TargetWish } from './target-wish.ts';
 
 type Run = Omit<RunCommandsBody, 'waitMs'>;
 
@@ -33,7 +33,10 @@ export async function runCommands(
   assertOneAgentForId(body);
   // A key or an id of the client's may stand for a batch that is there already.
   if (idempotencyKey === null && body.commandId === undefined) {
-    const fitted = wish && (await fitTargets(deps.db, body.agentIds, wish)).withShell(body.act);
+    const fitted =
+      wish &&
+      (fitHere(deps.sockets, body, wish) ??
+        (await fitTargets(deps.db, body.agentIds, wish)).withShell(body.act));
     const batch = await runUsual(deps, actor, fitted === undefined ? body : { ...body, act: fitted });
     if (batch !== undefined) return batch;
   }

@@ -4,6 +4,7 @@ import type { ActRequest } from '../../contracts/commands.ts';
 import { problem } from '../../contracts/errors.ts';
 import { listConnectedAgents } from '../../db/agent-connections.ts';
 import type { Queryable } from '../../db/database.ts';
+import type { LocalSockets } from '../deps.ts';
 import { type BatchAgent, getBatchAgents, resolveShell } from './agents.ts';
 
 export interface TargetWish {
@@ -28,11 +29,30 @@ export async function fitTargets(
     const missing = agents.find(({ id }) => !connected.has(id));
     if (missing !== undefined) throw problem('agent_not_connected', { agentId: missing.id });
   }
-  const { preferredShells: preferred } = wish;
-  const isOpen = (act: ActRequest): boolean => act.argv === undefined && act.shell === undefined;
-  return {
-    agents,
-    withShell: (act) =>
-      preferred !== undefined && isOpen(act) ? { ...act, shell: resolveShell(agents, preferred) } : act,
-  };
+  return { agents, withShell: (act) => actWithShell(act, agents, wish) };
 }
+
+/**
+ * The act as `fitTargets` makes it, without a look at any row: where every agent has its socket in this process, and so
+ * told of its shells in its hello. Undefined elsewhere. Whether the agents may be used is asked when the batch is
+ * inserted.
+ * @throws conflict (default shells differ)
+ */
+export function fitHere(
+  sockets: LocalSockets | undefined,
+  { agentIds, act }: { agentIds: readonly string[]; act: ActRequest },
+  wish: TargetWish,
+): ActRequest | undefined {
+  const here = sockets?.epochsOf(agentIds);
+  const agents = agentIds.flatMap((id) => (here?.has(id) && sockets?.shellsOf(id)) || []);
+  return agents.length === agentIds.length ? actWithShell(act, agents, wish) : undefined;
+}
+
+const actWithShell = (
+  act: ActRequest,
+  agents: Parameters<typeof resolveShell>[0],
+  { preferredShells: preferred }: TargetWish,
+): ActRequest => {
+  const isOpen = act.argv === undefined && act.shell === undefined;
+  return preferred !== undefined && isOpen ? { ...act, shell: resolveShell(agents, preferred) } : act;
+};

@@ -56,7 +56,7 @@ export async function answerQuestion(
     for await (const part of ask(deps, actor(), question, signal)) {
       if (part.type === 'text') say(part.text);
       else if (part.type === 'end') end = part;
-      else {
+      else if (part.type === 'tool') {
         const proposed = await proposeTask(deps, actor(), part.input);
         taskId = proposed.taskId;
         say(said.length === 0 ? proposed.note : `\n\n${proposed.note}`);

@@ -31,8 +31,11 @@ export const MAX_HUB_CONFIG_KEYS = 300;
 const IGNORED_KEYS: ReadonlySet<string> = new Set(['data', 'status', 'message', 'error', 'code']);
 /** Merged with what is there instead of replacing it. */
 const MERGED_KEYS: ReadonlySet<string> = new Set(['llm_config']);
-/** Names of secrets, wherever in a value they stand. */
-const SECRET_NAME = /(api[._:-]?key|token|secret|password|passphrase|credentials?)$/i;
+/** Names of secrets, wherever in a value they stand; all texts below such a name are secret. */
+const SECRET_NAME =
+  /(?:(?:api|access|private|secret|signing|encryption|auth)[._:-]?keys?|tokens?|secrets?|passw(?:or)?ds?|passphrases?|credentials?|authorization|bearer|cookies?)$/i;
+/** An address that holds a password is one under every name. */
+const ADDRESS_WITH_PASSWORD = /^\s*[a-z][a-z0-9+.-]*:\/\/[^/\s:@]*:[^/\s@]+@/i;
 
 export type HubConfig = Record<string, unknown>;
 
@@ -147,37 +150,42 @@ function textOf(secrets: SecretBox, key: string, value: unknown, isSecret: boole
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-const isSecretText = (name: string, value: unknown): value is string =>
-  typeof value === 'string' && value !== '' && SECRET_NAME.test(name);
+const isSecretText = (value: unknown, isBelow: boolean): value is string =>
+  typeof value === 'string' && value !== '' && (isBelow || ADDRESS_WITH_PASSWORD.test(value));
 
-/** A */
-function holdsSecret(name: string, value: unknown): boolean {
-  if (isSecretText(name, value)) return true;
-  if (Array.isArray(value)) return value.some((item) => holdsSecret(name, item));
-  return isObject(value) && Object.entries(value).some(([key, member]) => holdsSecret(key, member));
+/** A. @param isBelow it stands below the name of a secret */
+function holdsSecret(name: string, value: unknown, isBelow = false): boolean {
+  const isSecret = isBelow || SECRET_NAME.test(name);
+  if (isSecretText(value, isSecret)) return true;
+  if (Array.isArray(value)) return value.some((item) => holdsSecret(name, item, isSecret));
+  return isObject(value) && Object.entries(value).some(([key, member]) => holdsSecret(key, member, isSecret));
 }
 
-function mask(value: unknown, name: string): unknown {
-  if (isSecretText(name, value)) return SECRET_MASK;
-  if (Array.isArray(value)) return value.map((item) => mask(item, name));
+function mask(value: unknown, name: string, isBelow = false): unknown {
+  const isSecret = isBelow || SECRET_NAME.test(name);
+  if (isSecretText(value, isSecret)) return SECRET_MASK;
+  if (Array.isArray(value)) return value.map((item) => mask(item, name, isSecret));
   if (!isObject(value)) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, mask(member, key)]));
+  return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, mask(member, key, isSecret)]));
 }
 
 /** B; undefined: nothing is left to store. */
-function unmask(name: string, value: unknown, before: unknown): unknown {
-  if (value === SECRET_MASK && SECRET_NAME.test(name)) {
+function unmask(name: string, value: unknown, before: unknown, isBelow = false): unknown {
+  const isSecret = isBelow || SECRET_NAME.test(name);
+  if (value === SECRET_MASK && (isSecret || isSecretText(before, false))) {
     return typeof before === 'string' && before !== '' ? before : undefined;
   }
   if (Array.isArray(value)) {
     const items: readonly unknown[] = Array.isArray(before) ? before : [];
-    return value.map((item, index) => unmask(name, item, items[index])).filter((item) => item !== undefined);
+    return value
+      .map((item, index) => unmask(name, item, items[index], isSecret))
+      .filter((item) => item !== undefined);
   }
   if (!isObject(value)) return value;
   const members = isObject(before) ? before : {};
   return Object.fromEntries(
     Object.entries(value)
-      .map(([key, member]) => [key, unmask(key, member, members[key])] as const)
+      .map(([key, member]) => [key, unmask(key, member, members[key], isSecret)] as const)
       .filter(([, member]) => member !== undefined),
   );
 }

@@ -10,6 +10,8 @@ export const tokenPrefixes = {
   refresh: 'str_',
   api: 'stp_',
   ticket: 'stk_',
+  /** Reports on one task that was handed to another installation. */
+  callback: 'stc_',
 } as const;
 export type TokenKind = keyof typeof tokenPrefixes;
 

@@ -49,4 +49,5 @@ export const principalOf = (session: LiveSession): Principal => ({
   roles: [session.role],
   sessionId: session.sessionId,
   ...(session.mustChangePassword && { mustChangePassword: true }),
+  ...(session.mayOpenTerminals && { mayOpenTerminals: true }),
 });

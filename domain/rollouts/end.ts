@@ -59,11 +59,10 @@ export async function listBatchesOut(
   return batch === undefined || batch.finishedAt !== null ? [] : listOpenBatches(unit.trx, batch.batchIds);
 }
 
-/** Cancel what is out: queued commands end now, running ones are told to stop. @returns how many may still run */
-export async function stopBatches(unit: Unit, batchIds: readonly string[], reason: string): Promise<number> {
-  let out = 0;
-  for (const batchId of [...batchIds].sort()) {
-    out += await cancelSelection(unit, { kind: 'batch', batchId }, reason);
-  }
-  return out;
-}
+/**
+ * Cancel what is out: queued commands end now, running ones are told to stop. All at once: batch after batch, commands
+ * would be locked after batches, and so against those who record outcomes.
+ * @returns how many may still run
+ */
+export const stopBatches = (unit: Unit, batchIds: readonly string[], reason: string): Promise<number> =>
+  batchIds.length === 0 ? Promise.resolve(0) : cancelSelection(unit, { kind: 'batches', batchIds }, reason);

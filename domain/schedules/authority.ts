@@ -8,6 +8,7 @@ import { findUser } from '../../db/users.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
 import { systemPrincipal } from '../identity/identify.ts';
 import { assertCan } from '../policy.ts';
+import { assertMayLetRun } from '../tasks/let-run.ts';
 
 export type ScheduleDeps = DomainDeps & {
   /** The holder of the shared agent token may do what an admin may (AGENT_TOKEN_ADMIN); default false. */
@@ -18,7 +19,7 @@ export type ScheduleDeps = DomainDeps & {
 export function assertMayRun(principal: Principal, action: ScheduleAction): void {
   if (action.kind === 'task') {
     assertCan(principal, 'create', 'task');
-    if (action.task.preApproved.length > 0) assertCan(principal, 'decide', 'task');
+    assertMayLetRun(principal, action.task);
     return;
   }
   if (action.kind === 'saved_command') assertCan(principal, 'execute', 'saved_command');

@@ -5,10 +5,11 @@ import { channels } from '../../contracts/events.ts';
 import {
   type BackfillBody,
   MAX_BACKFILL_RUNS,
+  MAX_WAITING_RUNS,
   type OverlapPolicy,
   type ScheduleRunView,
 } from '../../contracts/schedules.ts';
-import { findRun, insertWaitingRuns, listRunIds } from '../../db/schedule-runs.ts';
+import { findRun, insertWaitingRuns, listOpenRuns, listRunIds } from '../../db/schedule-runs.ts';
 import { findSchedule, lockSchedule, notifySchedules } from '../../db/schedules.ts';
 import type { Actor } from '../deps.ts';
 import { claimIdempotencyKey, type RequestKey } from '../idempotency.ts';
@@ -91,6 +92,12 @@ export async function backfillSchedule(
     if (known !== undefined) {
       const possible = Array.from({ length: MAX_BACKFILL_RUNS }, (_, index) => runIdOf(known, index));
       return listRunIds(unit.trx, possible);
+    }
+    await lockSchedule(unit.trx, id);
+    const open = await listOpenRuns(unit.trx, id);
+    const waiting = open.filter((each) => each.state === 'waiting').length;
+    if (waiting + times.length > MAX_WAITING_RUNS) {
+      refuse('to', `must be earlier: ${waiting} runs wait already, and no more than ${MAX_WAITING_RUNS} may`);
     }
     const ids = times.map((_, index) => runIdOf(seriesId, index));
     await insertWaitingRuns(unit.trx, {

@@ -7,7 +7,7 @@
  *     again, an hour later. West of Greenwich that is the repetition itself; east of it is the first of the two, and an
  *     hour that is due there was due under the name of the hour before.
  */
-import type { Matcher } from './due-times.ts';
+import type { Matcher } from './matcher.ts';
 import { momentOf, wallClockOf } from './zone-time.ts';
 
 const MINUTE_MS = 60_000;

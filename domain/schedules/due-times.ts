@@ -5,6 +5,7 @@
 import type { Calendar, Timing } from '../../contracts/schedules.ts';
 import { createClockChange } from './clock-change.ts';
 import { parseCron } from './cron.ts';
+import { type Matcher, matcherOf } from './matcher.ts';
 import { type LocalDay, localDayOf, steadyOffsetOf } from './zone-time.ts';
 
 const DAY_MS = 24 * 60 * 60 * 1_000;
@@ -73,23 +74,17 @@ function* intervalTimes({ everyMs, offsetMs }: Extract<Timing, { kind: 'interval
   }
 }
 
-/** A calendar, made ready to be asked. */
-export interface Matcher {
-  hours: number[];
-  minutes: number[];
-  seconds: number[];
-  lastYear: number;
-  hasDay(day: LocalDay, weekday: number): boolean;
-}
-
 function* calendarTimes(timing: Exclude<Timing, { kind: 'interval' }>, after: number) {
   const { timeZone } = timing;
   const matchers = calendarsOf(timing).map(matcherOf);
-  const timesOf = createTimesOf();
   const nextAtChange = createClockChange(timeZone, matchers);
   // A day earlier: around a change of clocks the day of a moment is not the day of the one before.
   const first = localDayOf(timeZone, after - DAY_MS);
-  const firstDay = Date.UTC(first.year, first.month - 1, first.day);
+  const firstYear = Math.min(...matchers.map((matcher) => matcher.firstYear));
+  const firstDay = Math.max(
+    Date.UTC(first.year, first.month - 1, first.day),
+    Number.isFinite(firstYear) ? Date.UTC(firstYear, 0, 1) : Number.NEGATIVE_INFINITY,
+  );
   const lastYear = Math.max(...matchers.map((matcher) => matcher.lastYear));
   let last = Math.floor(after / 1_000) * 1_000;
   for (let index = 0; index < MAX_DAYS_AHEAD; index++) {
@@ -110,11 +105,9 @@ function* calendarTimes(timing: Exclude<Timing, { kind: 'interval' }>, after: nu
       }
       continue;
     }
-    for (const time of timesOf(fitting)) {
-      const moment = midnight + time - offset;
-      if (moment <= last) continue;
-      last = moment;
-      yield moment;
+    for (const time of timesOfDay(fitting, last + offset - midnight)) {
+      last = midnight + time - offset;
+      yield last;
     }
   }
 }
@@ -125,55 +118,23 @@ export function dayOf(midnight: number): LocalDay {
   return { year: date.getUTCFullYear(), month: date.getUTCMonth() + 1, day: date.getUTCDate() };
 }
 
-/** Milliseconds after midnight at which any of the matchers is due, ascending; most days are like the one before. */
-function createTimesOf(): (matchers: readonly Matcher[]) => number[] {
-  let known: { matchers: readonly Matcher[]; times: number[] } | undefined;
-  return (matchers) => {
-    const isKnown =
-      known?.matchers.length === matchers.length &&
-      matchers.every((matcher, index) => matcher === known?.matchers[index]);
-    if (known === undefined || !isKnown) {
-      const times = new Set<number>();
-      for (const { hours, minutes, seconds } of matchers) {
-        for (const hour of hours) {
-          for (const minute of minutes) {
-            for (const second of seconds) times.add(((hour * 60 + minute) * 60 + second) * 1_000);
-          }
-        }
+/**
+ * Times of a day after one of them at which any of the matchers is due, ascending, milliseconds after midnight. One after
+ * the other: whoever asks for the next one does not pay for all 86,400 of them.
+ */
+function* timesOfDay(matchers: readonly Matcher[], after: number): Generator<number, void, undefined> {
+  const from = Math.max(Math.floor(after / 1_000) + 1, 0);
+  for (let hour = Math.floor(from / 3_600); hour < 24; hour++) {
+    const ofHour = matchers.filter(({ hours }) => hours.includes(hour));
+    if (ofHour.length === 0) continue;
+    for (let minute = 0; minute < 60; minute++) {
+      const start = (hour * 60 + minute) * 60;
+      if (start + 60 <= from) continue;
+      const ofMinute = ofHour.filter(({ minutes }) => minutes.includes(minute));
+      if (ofMinute.length === 0) continue;
+      for (let second = Math.max(from - start, 0); second < 60; second++) {
+        if (ofMinute.some(({ seconds }) => seconds.includes(second))) yield (start + second) * 1_000;
       }
-      known = { matchers, times: [...times].sort((a, b) => a - b) };
     }
-    return known.times;
-  };
-}
-
-function matcherOf(calendar: Calendar): Matcher {
-  const setOf = (ranges: Ranges | undefined) => ranges && new Set(valuesOf(ranges));
-  const dayOfMonth = setOf(calendar.dayOfMonth);
-  const month = setOf(calendar.month);
-  const dayOfWeek = setOf(calendar.dayOfWeek);
-  const year = setOf(calendar.year);
-  return {
-    hours: valuesOf(calendar.hour),
-    minutes: valuesOf(calendar.minute),
-    seconds: valuesOf(calendar.second),
-    lastYear: year === undefined ? Number.POSITIVE_INFINITY : Math.max(...year),
-    hasDay: (day, weekday) =>
-      (month?.has(day.month) ?? true) &&
-      (dayOfMonth?.has(day.day) ?? true) &&
-      (dayOfWeek?.has(weekday) ?? true) &&
-      (year?.has(day.year) ?? true),
-  };
-}
-
-type Ranges = Calendar['minute'];
-
-/** Every value that ranges name, ascending, each once. */
-export function valuesOf(ranges: Ranges): number[] {
-  const values = new Set<number>();
-  for (const range of ranges) {
-    if (typeof range === 'number') values.add(range);
-    else for (let value = range.from; value <= range.to; value += range.step) values.add(value);
   }
-  return [...values].sort((a, b) => a - b);
 }

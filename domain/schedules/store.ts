@@ -36,6 +36,7 @@ import { transact, type Unit } from '../transact.ts';
 import { accountPause } from './account.ts';
 import { assertMayRun, type ScheduleDeps } from './authority.ts';
 import { assertContent } from './check.ts';
+import { assertOwnBounds, assertOwnCount } from './own-bounds.ts';
 import { presentRun, presentSchedule, presentScheduleDetail } from './view.ts';
 
 /** Newest first; whoever may not see all is shown their own. @throws forbidden, invalid_cursor */
@@ -94,10 +95,12 @@ export async function createSchedule(
       }
     }
     const fields = fieldsOf(body);
+    assertOwnBounds(actor.principal, fields);
     await assertContent(unit, deps, fields, isAgentNeeded);
     if ((await countSchedules(unit.trx)) >= MAX_SCHEDULES) {
       throw problem('conflict', { reason: `there are ${MAX_SCHEDULES} schedules already` });
     }
+    await assertOwnCount(unit.trx, actor.principal);
     const made = await insertSchedule(unit.trx, id, fields, actor.principal, body.paused);
     await announce(
       unit,
@@ -136,6 +139,7 @@ export async function updateSchedulePartly(
       ...(endAt !== undefined && { endAt: dateOf(endAt) }),
     };
     assertMayRun(actor.principal, fields.action);
+    assertOwnBounds(actor.principal, fields);
     // Agents that have gone since do not keep a schedule from being changed.
     await assertContent(unit, deps, fields, change.target !== undefined);
     await accountPause(unit, present, new Date());
@@ -168,7 +172,11 @@ export const pauseSchedule = (
     return true;
   });
 
-/** What came due in the pause is recorded as skipped. @throws forbidden, schedule_not_found */
+/**
+ * What came due in the pause is recorded as skipped. It runs on in the name of its editor: the actor needs the right to
+ * do what it does, as for a change of it.
+ * @throws forbidden, schedule_not_found
+ */
 export const resumeSchedule = (
   deps: ScheduleDeps,
   actor: Actor,
@@ -177,6 +185,7 @@ export const resumeSchedule = (
 ): Promise<ScheduleDetailView> =>
   changePause(deps, actor, id, async (unit, present) => {
     if (present.pausedAt === null) return false;
+    assertMayRun(actor.principal, present.action);
     const now = new Date();
     await accountPause(unit, present, now);
     await setPaused(unit.trx, id, null, note ?? null);

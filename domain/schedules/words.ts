@@ -2,7 +2,7 @@
 import cronstrue from 'cronstrue';
 import type { Calendar, Timing } from '../../contracts/schedules.ts';
 import { expandCron } from './cron.ts';
-import { valuesOf } from './due-times.ts';
+import { valuesOf } from './matcher.ts';
 
 const dayNames = ['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday'];
 const monthNames = [

@@ -22,6 +22,7 @@ import { startRun as startSavedRun } from '../saved-commands/execute.ts';
 import { createTaskIn } from '../tasks/create.ts';
 import type { Unit } from '../transact.ts';
 import type { ScheduleDeps } from './authority.ts';
+import { isBounded, MAX_OWN_TASKS_PER_RUN } from './own-bounds.ts';
 
 type ActionOf<Kind extends ScheduleAction['kind']> = Extract<ScheduleAction, { kind: Kind }>;
 
@@ -39,7 +40,7 @@ export async function makeWork(
     if (action.kind !== 'task') throw problem('conflict', { reason: 'commands need agents to run on' });
     return { taskIds: [await createOne(unit, deps, actor, action, target)], batchIds: [], refused: [] };
   }
-  const wanted = await agentIdsOf(unit.trx, target, action);
+  const wanted = await agentIdsOf(unit.trx, actor, target, action);
   if (wanted.length === 0) return null;
   const work =
     action.kind === 'saved_command'
@@ -56,10 +57,12 @@ export async function makeWork(
 /** @throws conflict when they are too many for this kind of work */
 async function agentIdsOf(
   db: Queryable,
+  { principal }: Actor,
   target: Exclude<ScheduleTarget, { any: true }>,
   action: ScheduleAction,
 ): Promise<string[]> {
-  const max = action.kind === 'task' ? MAX_TASKS_PER_RUN : MAX_SCHEDULE_AGENTS;
+  const maxTasks = isBounded(principal) ? MAX_OWN_TASKS_PER_RUN : MAX_TASKS_PER_RUN;
+  const max = action.kind === 'task' ? maxTasks : MAX_SCHEDULE_AGENTS;
   const ids =
     'agentIds' in target
       ? [...new Set(target.agentIds)]

@@ -9,10 +9,12 @@ export interface LocalDay {
 
 const DAY_MS = 24 * 60 * 60 * 1_000;
 
+/** By name in lower case: a zone is one however it is spelled, so there are no more of them than the database knows. */
 const formats = new Map<string, Intl.DateTimeFormat>();
 
 function formatOf(timeZone: string): Intl.DateTimeFormat {
-  let format = formats.get(timeZone);
+  const name = timeZone.toLowerCase();
+  let format = formats.get(name);
   if (format === undefined) {
     format = new Intl.DateTimeFormat('en-US', {
       timeZone,
@@ -25,7 +27,7 @@ function formatOf(timeZone: string): Intl.DateTimeFormat {
       minute: 'numeric',
       second: 'numeric',
     });
-    formats.set(timeZone, format);
+    formats.set(name, format);
   }
   return format;
 }

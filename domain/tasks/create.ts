@@ -11,6 +11,7 @@ import { assertCan } from '../policy.ts';
 import { transact, type Unit } from '../transact.ts';
 import { assertCallbackUrl, type CallbackUrlDeps } from '../webhooks/callback.ts';
 import { announceBlocked, needDependencies, WAITS_FOR_TASKS } from './dependencies.ts';
+import { assertMayLetRun } from './let-run.ts';
 import { startWorkflow } from './start.ts';
 import { callbackTokenName, type SealingDeps, sealTaskSecret, taskAgentTokenName } from './task-secrets.ts';
 import { titleOf, toTaskView } from './view.ts';
@@ -65,7 +66,7 @@ export async function createTaskIn(
   options: CreateTaskOptions,
 ): Promise<{ task: TaskRow; created: boolean }> {
   assertCan(actor.principal, 'create', 'task');
-  if (body.preApproved.length > 0) assertCan(actor.principal, 'decide', 'task');
+  assertMayLetRun(actor.principal, body);
   if (body.callbackUrl !== undefined) assertCallbackUrl(deps, body.callbackUrl);
   assertLimits(deps, body);
   const { kind = 'task', details = {} } = options;
@@ -93,6 +94,7 @@ export async function createTaskIn(
     if (earlier !== undefined && isSame(earlier)) return { task: earlier, created: false };
   }
   if ('agentId' in body.target) await getBatchAgents(unit.trx, [body.target.agentId]);
+  await assertMayBePart(unit, actor, body.parentTaskId);
   const waitsFor = await needDependencies(unit, actor, publicId, body.dependsOn, true);
   const { callbackToken = body.callbackToken, agentToken, ...columns } = details;
   const task = await insertTask(unit.trx, {
@@ -150,6 +152,20 @@ export async function createTaskIn(
   if (waitsFor.length > 0) announceBlocked(unit, task, WAITS_FOR_TASKS, waitsFor);
   else if (kind !== 'collab') startWorkflow(unit, task);
   return { task, created: true };
+}
+
+/**
+ * The parent may be a task of another installation, of which nothing is known here. To a task of this one parts are only
+ * added by who may see it: its parts decide what follows from it.
+ * @throws forbidden
+ */
+async function assertMayBePart(
+  unit: Unit,
+  { principal }: Actor,
+  parentId: string | undefined,
+): Promise<void> {
+  const parent = parentId === undefined ? undefined : await findTaskByPublicId(unit.trx, parentId);
+  if (parent !== undefined) assertCan(principal, 'read', 'task', parent.creatorId);
 }
 
 /** What differs from the defaults of the columns: most tasks name none of it. */

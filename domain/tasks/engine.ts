@@ -6,13 +6,22 @@ import { v7 as uuidv7 } from 'uuid';
 import type { ShellName } from '../../contracts/act.ts';
 import { shellNames } from '../../contracts/act.ts';
 import type { ActRequest } from '../../contracts/commands.ts';
+import { problem } from '../../contracts/errors.ts';
 import type { TaskEnd } from '../../contracts/tasks.ts';
 import type { BatchStatus, ProposeOutcome, StepRef } from '../../contracts/workflow-io.ts';
 import { findBatch } from '../../db/batches.ts';
-import { findStepPlan, writeComparisons } from '../../db/step-plans.ts';
+import {
+  findStepPlan,
+  type StepKey,
+  type StepPlanRow,
+  type StoredComparison,
+  writeComparisons,
+} from '../../db/step-plans.ts';
 import { findStep, type StepRow } from '../../db/steps.ts';
 import { claimTaskForStep, lockTask, pickAgent, type TaskRow, updateTask } from '../../db/tasks.ts';
+import { findUrlProposal, insertUrlProposal, type UrlProposalAnswer } from '../../db/url-proposals.ts';
 import {
+  type EarlierStep,
   LlmError,
   type LlmPort,
   type ProposeAnswer,
@@ -24,6 +33,7 @@ import { buildAct } from '../commands/act-request.ts';
 import { type BatchAgent, getBatchAgents, resolveShell } from '../commands/agents.ts';
 import { type DomainDeps, engineActor } from '../deps.ts';
 import { transact, type Unit } from '../transact.ts';
+import { type UrlAgentsPort, type UrlProposal, usageOfUrlAgent } from '../url-agents/propose.ts';
 import { compareModels } from './compare-models.ts';
 import { sendStep } from './decide.ts';
 import { endOf, endTaskRow, ensureBell, stopTask } from './end.ts';
@@ -46,6 +56,8 @@ const MAX_NOTE_LENGTH = 4_000;
 
 export type EngineDeps = DomainDeps & {
   llm: LlmPort;
+  /** Agents with an address propose by themselves. Absent: they cannot be asked. */
+  urlAgents?: UrlAgentsPort;
   /** The holder of the shared agent token may decide (AGENT_TOKEN_ADMIN); default false. */
   agentTokenAdmin?: boolean;
 };
@@ -67,7 +79,12 @@ export async function proposeStep(
   // Only where somebody asks for each step can they say what they want of it.
   const key = { taskId: task.id, runNo: task.runNo, stepNo: ref.step };
   const plan = task.mode === 'manual' ? await findStepPlan(deps.db, key) : undefined;
-  const { answer, comparisons } = await askModels(
+  if (agent.delivery === 'url') {
+    const told =
+      endByOutcome(task, agent.id, history) ?? (await askUrlAgent(deps, task, agent.id, plan, key, signal));
+    return takeAnswer(deps, ref, agent, told, attend);
+  }
+  const asked = await askModels(
     deps,
     {
       prompt: plan?.prompt ?? null,
@@ -92,12 +109,67 @@ export async function proposeStep(
     },
     { model: plan?.modelName ?? undefined, compared: plan?.compared ?? [], signal },
   );
+  return takeAnswer(deps, ref, agent, asked, attend);
+}
+
+interface Asked {
+  answer: ProposeAnswer | { kind: 'failed'; error: LlmError } | { kind: 'other'; answer: UrlProposalAnswer };
+  comparisons: Record<string, StoredComparison> | null;
+}
+
+/**
+ * An agent with an address proposes one step for a task and is not asked to judge it: where nobody asks for each step,
+ * the task ends with the first one that ran.
+ */
+function endByOutcome(task: TaskRow, agentId: string, history: readonly EarlierStep[]): Asked | undefined {
+  if (task.mode === 'manual') return undefined;
+  const ran = history.findLast(({ outcome }) => outcome !== null && outcome.state !== 'rejected');
+  if (ran === undefined || ran.outcome === null) return undefined;
+  const { state, exitCode } = ran.outcome;
+  const summary = `step ${ran.step} ${state} with exit code ${exitCode ?? 'unknown'}`;
+  const success = state === 'succeeded';
+  return { answer: { kind: 'done', success, summary, usage: usageOfUrlAgent(agentId) }, comparisons: null };
+}
+
+/** An agent with an address proposes by itself. @throws forwarding_failed where it is asked again later */
+async function askUrlAgent(
+  deps: EngineDeps,
+  task: TaskRow,
+  agentId: string,
+  plan: StepPlanRow | undefined,
+  key: StepKey,
+  signal: AbortSignal,
+): Promise<Asked> {
+  const earlier = await findUrlProposal(deps.db, key);
+  if (earlier !== undefined) return { answer: { kind: 'other', answer: earlier }, comparisons: null };
+  const reason = 'agents with an address are not asked from here';
+  const told: UrlProposal = (await deps.urlAgents?.propose(agentId, task, plan, signal)) ?? {
+    kind: 'other',
+    answer: { kind: 'failed', reason },
+  };
+  if (told.kind === 'answer')
+    return { answer: told.answer, comparisons: told.comparisons as Asked['comparisons'] };
+  // Somebody waits for the answer, whatever it is; elsewhere the workflow asks again, with pauses.
+  if (task.mode === 'manual') return { answer: told, comparisons: null };
+  const why = told.answer.kind === 'failed' ? told.answer.reason : 'it proposes tools of its own';
+  throw problem('forwarding_failed', {}, { details: { reason: why } });
+}
+
+async function takeAnswer(
+  deps: EngineDeps,
+  ref: StepRef,
+  agent: BatchAgent,
+  { answer, comparisons }: Asked,
+  attend: Attend,
+): Promise<ProposeOutcome> {
+  const key = { taskId: ref.taskId, runNo: ref.runNo, stepNo: ref.step };
   return transact(deps, async (unit) => {
     const locked = await lockTask(unit.trx, ref.taskId);
     const settled = await outcomeOfRow(unit, locked, ref);
     if (settled !== undefined || locked === undefined) return settled ?? { kind: 'ended', end: 'canceled' };
     if (comparisons !== null) await writeComparisons(unit.trx, key, comparisons);
     if (answer.kind === 'failed') return giveUp(unit, deps, locked, answer.error);
+    if (answer.kind === 'other') return passOver(unit, locked, key, answer.answer);
     // The agent changed while the model was thinking: its answer was for another machine.
     if (locked.agentId !== agent.id) return { kind: 'waiting', reason: 'reassigned', retryAfterMs: 0 };
     if (answer.kind === 'done') return finish(unit, deps, locked, answer);
@@ -156,6 +228,23 @@ async function giveUp(unit: Unit, deps: EngineDeps, task: TaskRow, error: LlmErr
   const result = { success: false, summary: plainProse(error.message), reason: error.code };
   await endTaskRow(unit, engineActor, task, 'failed', result);
   return { kind: 'ended', end: 'failed' };
+}
+
+/** There is no step of this number: its agent proposed none. Whoever asked is told why, and may ask for the next. */
+async function passOver(
+  unit: Unit,
+  task: TaskRow,
+  key: StepKey,
+  answer: UrlProposalAnswer,
+): Promise<ProposeOutcome> {
+  await insertUrlProposal(unit.trx, key, answer);
+  await updateTask(unit.trx, task.id, { state: 'assigned', stepNo: key.stepNo });
+  unit.emit('task.updated', {
+    taskId: task.id,
+    ownerId: task.creatorId,
+    data: { step: key.stepNo, proposal: answer.kind },
+  });
+  return { kind: 'again', step: key.stepNo };
 }
 
 type Claimed = ProposeOutcome | { kind: 'ask'; task: TaskRow; agent: BatchAgent };

@@ -19,6 +19,7 @@ import type { Actor } from '../deps.ts';
 import { judgeQuality } from '../quality-gates.ts';
 import { readGates } from '../step-policies.ts';
 import { transact, type Unit } from '../transact.ts';
+import { isNotForwarded } from '../url-agents/failure.ts';
 import { findDecider } from './decider.ts';
 import { endTaskRow } from './end.ts';
 import { type EngineDeps, outcomeOfRow } from './engine.ts';
@@ -126,6 +127,11 @@ async function conclude(
     data: { step: plan.stepNo, verdict, reason, attempts: last.attempt },
   });
   const isItsEnd = plan.endsTask && task.stepNo === plan.stepNo;
+  if (isItsEnd && isNotForwarded(last)) {
+    // Nothing happened: the task waits for the next word, as before this one.
+    await updateTask(unit.trx, task.id, { state: 'assigned' });
+    return { kind: 'again', step: plan.stepNo };
+  }
   if (!isItsEnd) return { kind: 'again', step: plan.stepNo };
   await endTaskRow(unit, actor, task, verdict, {
     success: verdict === 'completed',

@@ -2,6 +2,7 @@
 import { findAgentIds } from '../../db/agent-refs.ts';
 import { listTasksByOffset, type TaskListFilter } from '../../db/task-list.ts';
 import type { TaskRow } from '../../db/tasks.ts';
+import { listAgentUrls } from '../../db/url-agents.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
 import { assertCan, visibleOwner } from '../policy.ts';
 import { getTaskRow } from './load.ts';
@@ -23,6 +24,8 @@ export type OffsetQuery = Omit<TaskListFilter, 'creatorId' | 'agentIds'> & {
 /** A task with what was tried for it. */
 export interface TaskWithHistory extends StepHistory {
   task: TaskRow;
+  /** Address of its agent, null where that has none. */
+  agentUrl: string | null;
 }
 
 /** Newest first; whoever may not see all is shown their own. @throws forbidden */
@@ -70,8 +73,11 @@ async function withHistories(
     rows.map(({ id }) => id),
     options,
   );
+  const agentIds = new Set(rows.flatMap(({ agentId }) => agentId ?? []));
+  const urls = await listAgentUrls(deps.db, [...agentIds]);
   return rows.flatMap((task) => {
     const history = histories.get(task.id);
-    return history === undefined ? [] : [{ task, ...history }];
+    const agentUrl = task.agentId === null ? null : (urls.get(task.agentId) ?? null);
+    return history === undefined ? [] : [{ task, agentUrl, ...history }];
   });
 }

@@ -5,11 +5,11 @@ import { findOpenBatch } from '../../db/batches.ts';
 import { listUndone, needTasks } from '../../db/task-dependencies.ts';
 import { findTaskByPublicId, startNextRun, type TaskRow, updateTask } from '../../db/tasks.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
-import { assertCan } from '../policy.ts';
 import { transact, type Unit } from '../transact.ts';
 import { announceBlocked, blockTask, ON_HOLD, unblockTask, WAITS_FOR_TASKS } from './dependencies.ts';
 import { stopTask, tellWorkflow } from './end.ts';
 import { reportedFailure } from './end-reasons.ts';
+import { assertMayLetRun } from './let-run.ts';
 import { assertExpected, assertNotBlocked, assertUntouched, type Expected, lockTaskRow } from './load.ts';
 import { startWorkflow } from './start.ts';
 import { toTaskView } from './view.ts';
@@ -194,7 +194,7 @@ async function reportEnd(
 /** The next run of an ended task, with a workflow of its own. It waits again for what has not completed (anew). */
 export async function restart(unit: Unit, actor: Actor, task: TaskRow): Promise<TaskRow> {
   // As when it was created: what runs undecided is a decision.
-  if (task.preApproved.length > 0) assertCan(actor.principal, 'decide', 'task', task.creatorId);
+  assertMayLetRun(actor.principal, task);
   const agentId = 'agentId' in task.target ? task.target.agentId : null;
   const undone = await listUndone(unit.trx, task.dependsOn);
   const isBlocked = undone.length > 0;

@@ -8,6 +8,7 @@
  */
 import { actText } from '../../contracts/act.ts';
 import { type CommandState, isFinalCommandState } from '../../contracts/command-states.ts';
+import { listReported, type ReportedPartRow } from '../../db/delegations.ts';
 import { listStepPlans, type StepPlanRow } from '../../db/step-plans.ts';
 import {
   type HistoryCommandRow,
@@ -52,6 +53,8 @@ export interface HistoryItem {
   agent_id: string | null;
   /** What the quality gates said of the step, once it was judged. */
   quality_gate: string | null;
+  /** The part that another installation was given, where this is its report. */
+  subtask_id?: string;
   blocked_tools?: unknown;
   blocked_reasons?: unknown;
   guardrails?: unknown;
@@ -95,11 +98,12 @@ export async function readStepHistories(
 ): Promise<Map<string, StepHistory>> {
   if (taskIds.length === 0) return new Map();
   const { db } = deps;
-  const [steps, commands, plans, toolRuns] = await Promise.all([
+  const [steps, commands, plans, toolRuns, reports] = await Promise.all([
     listNewestSteps(db, taskIds, limit),
     listNewestCommands(db, taskIds, limit),
     listStepPlans(db, taskIds),
     listToolRuns(db, taskIds, limit),
+    listReported(db, taskIds, limit * taskIds.length),
   ]);
   const outputs = await readOutputTexts(db, commands, maxOutputBytes);
   const stepsOf = byTask(steps);
@@ -114,6 +118,8 @@ export async function readStepHistories(
         commands: commandsOf.get(taskId) ?? [],
         plans: plansOf.get(taskId) ?? [],
         toolRuns: runsOf.get(taskId) ?? [],
+        reports: reports.filter((report) => report.taskId === taskId || report.parentId === taskId),
+        maxOutputBytes,
         outputs,
         limit,
       }),
@@ -137,11 +143,15 @@ interface Rows {
   commands: readonly HistoryCommandRow[];
   plans: readonly StepPlanRow[];
   toolRuns: readonly ToolRunRow[];
+  /** Of the task as another installation works on it, and of its parts that others do. */
+  reports: readonly ReportedPartRow[];
+  maxOutputBytes: number;
   outputs: ReadonlyMap<string, OutputText>;
   limit: number;
 }
 
-function historyOf({ steps, commands, plans, toolRuns, outputs, limit }: Rows): StepHistory {
+function historyOf(rows: Rows): StepHistory {
+  const { steps, commands, plans, toolRuns, reports, outputs, limit } = rows;
   const keyOf = (row: { runNo: number; stepNo: number }): string => `${row.runNo}/${row.stepNo}`;
   const stepOf = new Map(steps.map((step) => [keyOf(step), step]));
   const planOf = new Map(plans.map((plan) => [keyOf(plan), plan]));
@@ -151,6 +161,7 @@ function historyOf({ steps, commands, plans, toolRuns, outputs, limit }: Rows): 
       return commandItem(command, stepOf.get(key), planOf.get(key), outputs.get(command.commandId));
     }),
     ...toolRuns.map(toolItem),
+    ...reports.map((report) => reportItem(report, rows.maxOutputBytes)),
   ].sort((a, b) => a.timestamp - b.timestamp);
   const ended = items.filter(({ exit_code: code }) => code !== null).at(-1);
   const newest = steps[0];
@@ -217,6 +228,32 @@ function toolItem(run: ToolRunRow): HistoryItem {
     agent_id: null,
     quality_gate: null,
     ...(isBlocked && typeof run.results === 'object' ? run.results : {}),
+  };
+}
+
+function reportItem(report: ReportedPartRow, maxOutputBytes: number): HistoryItem {
+  const output = Buffer.from(report.lastOutput ?? '', 'utf8');
+  const { reportedStatus: status } = report;
+  const isOver = status === 'completed' || status === 'failed' || status === 'cancelled';
+  return {
+    event_type: 'execution_result',
+    prompt: report.goal,
+    reason: `reported by agent ${report.agentId}`,
+    command: null,
+    tool_calls: null,
+    output: output.subarray(0, maxOutputBytes).toString('utf8'),
+    output_truncated: output.length > maxOutputBytes,
+    exit_code: report.lastExitCode,
+    timestamp: seconds(report.reportedAt ?? report.createdAt),
+    status: !isOver ? 'in_progress' : status === 'completed' ? 'completed' : 'failed',
+    outcome: null,
+    command_id: null,
+    attempt: 1,
+    step: null,
+    run: null,
+    agent_id: report.agentId,
+    quality_gate: null,
+    subtask_id: report.publicId,
   };
 }
 

@@ -8,8 +8,10 @@ import { type CommandWithAct, listTaskCommands } from '../../db/commands.ts';
 import { findStepPlan, type StepPlanRow } from '../../db/step-plans.ts';
 import { findStep } from '../../db/steps.ts';
 import type { TaskRow } from '../../db/tasks.ts';
+import { findUrlProposal } from '../../db/url-proposals.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
 import { assertCan } from '../policy.ts';
+import { urlFailureOf } from '../url-agents/failure.ts';
 import type { Comparison } from './compare-models.ts';
 import { isToBeRetried } from './judge-step.ts';
 import { getTaskRow } from './load.ts';
@@ -28,12 +30,14 @@ export interface ProposedStep {
   /** null: the model sees the task as over and has ended it. */
   command: string | null;
   raw: string;
+  /** Tools of its own that an agent with an address proposes. */
+  toolCalls: unknown[] | null;
   comparisons: Record<string, Comparison> | null;
 }
 
 /**
  * The proposal, or the end that came instead of one; undefined while either may still come.
- * @throws task_not_found, no_agent, model_unavailable, task_not_open (it ended for another reason)
+ * @throws task_not_found, no_agent, model_unavailable, forwarding_failed, task_not_open (it ended for another reason)
  */
 export async function findProposedStep(
   deps: DomainDeps,
@@ -45,10 +49,25 @@ export async function findProposedStep(
   const step = await findStep(deps.db, address.taskId, address.runNo, address.stepNo);
   const plan = await findStepPlan(deps.db, address);
   const comparisons = (plan?.comparisons ?? null) as Record<string, Comparison> | null;
-  const shared = { state: task.state, step: address.stepNo, comparisons };
+  const shared = { state: task.state, step: address.stepNo, toolCalls: null, comparisons };
   if (step !== undefined) {
     const command = actText(step.act);
     return { ...shared, reason: step.reason, command, raw: rawAnswer(step.reason, command) };
+  }
+  const told = await findUrlProposal(deps.db, address);
+  if (told?.kind === 'failed') {
+    throw problem('forwarding_failed', {}, { details: { details: told.reason } });
+  }
+  if (told !== undefined) {
+    const { reason, raw, toolCalls } = told;
+    return {
+      ...shared,
+      reason,
+      command: null,
+      raw,
+      toolCalls,
+      comparisons: told.comparisons as typeof comparisons,
+    };
   }
   if (task.runNo !== address.runNo)
     throw problem('task_not_open', { taskId: publicId, state: 'another run began' });
@@ -81,6 +100,8 @@ export interface ExecutedStep {
   attempts: number;
   /** What the quality gates, or the state of the command, said; null where nobody judged. */
   verdictReason: string | null;
+  /** Why an agent with an address gave no usable answer. */
+  urlFailure: string | null;
 }
 
 export type StepProgress = { kind: 'ended'; step: ExecutedStep } | { kind: 'pending'; commandId: string };
@@ -126,6 +147,7 @@ export async function readStepProgress(
       commandId: last.commandId,
       attempts: last.attempt,
       verdictReason: plan?.verdictReason ?? null,
+      urlFailure: urlFailureOf(last),
     },
   };
 }

@@ -126,8 +126,8 @@ export function protocolScenarios({ createFixture }: AgentProgram): void {
 
     test('unknown frame types are answered by name and are not fatal', async () => {
       const session = await begin();
-      session.sendText(JSON.stringify({ type: 'terminal.open', id: 1 }));
-      expect(await session.frame('error')).toMatchObject({ code: 'unknown_frame', message: 'terminal.open' });
+      session.sendText(JSON.stringify({ type: 'file.open', id: 1 }));
+      expect(await session.frame('error')).toMatchObject({ code: 'unknown_frame', message: 'file.open' });
       session.sendText('not json');
       await waitFor('the second error', () => session.framesOf('error').length === 2);
       const frame = runFrame(shellAct('echo still here'));

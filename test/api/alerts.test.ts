@@ -207,7 +207,9 @@ describe('alerts', () => {
       ['GET', NOBODY, undefined],
       ['PATCH', NOBODY, { note: 'x' }],
       ['POST', `${NOBODY}/acknowledge`, {}],
+      ['POST', `${NOBODY}/acknowledge`, undefined],
       ['POST', `${NOBODY}/resolve`, {}],
+      ['POST', `${NOBODY}/resolve`, undefined],
     ] as const) {
       expect(await system.request(method, `${alerts}/${path}`, body)).toMatchObject({
         status: 404,

@@ -1,5 +1,6 @@
 /** `/api/v1/agents` and `/api/v1/system` as dex clients know them, with real agents on real sockets. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { dexAgentRoutes } from '../../api/routes/dex/agents.ts';
 import type { DexAgent, DexAgentStatus } from '../../contracts/families/dex/agents.ts';
 import { connectScriptedAgent } from '../support/scripted-agent.ts';
 import { type System, startSystem } from '../support/system.ts';
@@ -287,6 +288,13 @@ describe('seeding', () => {
     expect(await system.call('POST', `${agents}/seed/`)).toEqual(seeded);
     const viewer = await deskOf(system).addUser('viewer', 'a-viewer');
     expect((await system.request('POST', `${agents}/seed`, undefined, { token: viewer })).status).toBe(403);
+  });
+
+  it('is not there in production', async () => {
+    const presence = { add: () => undefined };
+    const routes = dexAgentRoutes({ ...system.api.parts.domain, presence, isProduction: true });
+    const seed = routes.find(({ contract }) => contract.path === `${agents}/seed`);
+    await expect(seed?.handle({} as never)).rejects.toMatchObject({ code: 'not_found' });
   });
 });
 

@@ -123,9 +123,11 @@ describe('/api/v1/commands/saved', () => {
 describe('execute', () => {
   it('runs on many agents, in the default shell where there is no PowerShell, and says what it could not', async () => {
     const away = await system.enrol('dex-away');
+    await system.enrol('dex-deleted');
+    await system.call('DELETE', '/api/v1/agents/dex-deleted');
     const id = await create({ parameters: [{ name: 'Text', required: true }] });
     const [status, body] = await ask('POST', `/${id}/execute`, {
-      agent_ids: [agent.agentId, away.agentId, 'nobody'],
+      agent_ids: [agent.agentId, away.agentId, 'dex-deleted', 'nobody'],
       parameters: { Text: "it's $(id)" },
       timeout: 20,
     });
@@ -144,6 +146,7 @@ describe('execute', () => {
             shell: expect.stringMatching(/^(ba)?sh$/),
           },
           { agent_id: away.agentId, success: false, error: 'Agent not connected' },
+          { agent_id: 'dex-deleted', success: false, error: 'Agent not found' },
           { agent_id: 'nobody', success: false, error: 'Agent not found' },
         ],
       },

@@ -187,6 +187,10 @@ describe('an answer that ends early', () => {
     const before = chat.aborted();
     const client = await open({ content: 'quiet' });
     await client.until(() => client.frames().length === 1);
+    // Whoever leaves before the model is asked ends no call.
+    await vi.waitFor(() => expect(chat.asked.at(-1)?.messages.at(-1)?.content).toBe('quiet'), {
+      timeout: 5_000,
+    });
     client.leave();
     await vi.waitFor(() => expect(chat.aborted()).toBe(before + 1), { timeout: 5_000 });
     expect(await rows(client.frames()[0]?.data.conversation_id)).toHaveLength(1);

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RolloutTargetView, RolloutView } from '../../contracts/rollouts.ts';
 import { query } from '../../db/database.ts';
+import { listBatchesSql } from '../../db/rollout-batches.ts';
 import { listTargetsSql } from '../../db/rollout-targets.ts';
 import { listRolloutsSql } from '../../db/rollouts.ts';
 import { advanceRollout } from '../../domain/rollouts/advance.ts';
@@ -247,6 +248,25 @@ describe('what people do', () => {
     await system.call('POST', `${path}/${id}/cancel`, {});
   });
 
+  it('is canceled at once over all the batches that its shells took', async () => {
+    await system.api.parts.db('agents').insert({
+      ...{ id: 't-bash', hostname: 't-bash', os: 'linux', tags: ['shell'] },
+      ...{ shells: ['bash', 'sh'], default_shell: 'bash' },
+    });
+    const { id } = await make({ agents: { ids: ['t-00', 't-bash', 't-01'] }, offline: queue });
+    expect(await advance(id)).toMatchObject({
+      kind: 'running',
+      batchIds: [expect.any(String), expect.any(String)],
+    });
+    expect(await system.call('POST', `${path}/${id}/cancel`)).toMatchObject({
+      counts: { canceled: 3, out: 0 },
+    });
+    expect(await advance(id)).toEqual({ kind: 'ended', end: 'canceled', batchNo: 1 });
+    await system.api.parts.db('rollout_targets').where({ agent_id: 't-bash' }).del();
+    await system.api.parts.db('commands').where({ agent_id: 't-bash' }).del();
+    await system.api.parts.db('agents').where({ id: 't-bash' }).del();
+  });
+
   it('is decided once by two who approve at the same time', async () => {
     const { id } = await make({ batchSize: 6, between: { kind: 'approval' } });
     expect(await advance(id)).toMatchObject({ kind: 'waiting', for: 'approval', batchNo: 1 });
@@ -325,6 +345,7 @@ describe('lists', () => {
     expect(await explain(listTargetsSql({ hasState: false, hasBatch: true }), ofOne)).toMatch(
       /rollout_targets_\w+/,
     );
+    expect(await explain(listBatchesSql, ofOne)).toContain('rollout_batches_pkey');
   });
 });
 

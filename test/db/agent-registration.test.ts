@@ -2,7 +2,8 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { findAgentsToDisconnect } from '../../db/agents.ts';
-import { createEnrolment, enrolAgent } from '../../domain/agents/enrol.ts';
+import { createEnrolment, enrolAgent, listEnrolments } from '../../domain/agents/enrol.ts';
+import { listGroupPage } from '../../domain/agents/groups.ts';
 import { heartbeat } from '../../domain/agents/heartbeat.ts';
 import type { PresenceReport } from '../../domain/agents/presence.ts';
 import { registerAgent } from '../../domain/agents/register.ts';
@@ -68,6 +69,24 @@ describe('a registration by host name', () => {
     expect(audit).toMatchObject([
       { principal_id: 'agent-token', details: { hostname: 'WIN-7', tags: ['office'] } },
     ]);
+  });
+
+  it('gives it other tags, on record; one with its own token keeps those it was given', async () => {
+    const { agent } = await register({ hostname: 'tagged', tags: ['a'] });
+    await register({ hostname: 'tagged', tags: ['a', 'a'] });
+    expect((await register({ hostname: 'tagged', tags: ['b', 'c'] })).agent.tags).toEqual(['b', 'c']);
+    const changes = (await readAudit(stack.db, 'agent.update')).filter((row) => row.target_id === agent.id);
+    expect(changes).toMatchObject([{ principal_id: 'agent-token', details: { tags: ['b', 'c'] } }]);
+    expect(eventsOf(agent.id)).toMatchObject([
+      { type: 'agent.enrolled' },
+      { type: 'agent.updated', data: { tags: ['b', 'c'] } },
+    ]);
+    const { agentId } = await enrol('tagged-own');
+    const own = await register(
+      { hostname: 'tagged-own', os: 'BSD', tags: ['prod'] },
+      actorOf('agent', agentId),
+    );
+    expect(own.agent).toMatchObject({ id: agentId, os: 'BSD', tags: [] });
   });
 
   it('makes one agent of twenty at once', async () => {
@@ -213,6 +232,12 @@ describe('the life of a credential', () => {
     expect(await findAgentsToDisconnect(stack.db, [agent.id])).toEqual([]);
     await rotateAgentToken(stack.deps, operator, agent.id, null, 60_000);
     expect(await findAgentsToDisconnect(stack.db, [agent.id])).toEqual([agent.id]);
+    // Also one that was let in just before, and stored just after.
+    await stack
+      .db('agent_connections')
+      .where({ agent_id: agent.id })
+      .update({ connected_at: stack.db.raw("now() + interval '1 second'") });
+    expect(await findAgentsToDisconnect(stack.db, [agent.id])).toEqual([agent.id]);
     await expect(register({ agentId: agent.id, hostname: 'upgraded' })).rejects.toMatchObject({
       code: 'agent_exists',
     });
@@ -300,6 +325,22 @@ describe('the registry', () => {
       'agents_hostname_idx',
     );
     expect(await explainNext(() => getAgent(stack.deps, operator, 'fleet-1'))).toContain('agents_pkey');
+  });
+
+  it('lists groups and enrolment tokens by an index', async () => {
+    const many = 'generate_series(1, 5000) n';
+    await stack.db.raw(`insert into agent_groups (id, name, expression, created_by, created_at)
+      select gen_random_uuid(), 'group-' || n, 'web', 'x', now() - n * interval '1 second' from ${many}`);
+    await stack.db.raw(`insert into enrolment_tokens (id, token_hash, created_by, created_at, expires_at)
+      select gen_random_uuid(), cast('t' || n as bytea), 'x', now() - n * interval '1 second', now() from ${many}`);
+    for (const table of ['agent_groups', 'enrolment_tokens']) await stack.db.raw('analyze ??', [table]);
+    const page = { limit: 50 };
+    expect(await explainNext(() => listGroupPage(stack.deps, operator, page), 'from agent_groups')).toContain(
+      'agent_groups_created_idx',
+    );
+    expect(
+      await explainNext(() => listEnrolments(stack.deps, operator, page), 'from enrolment_tokens'),
+    ).toContain('enrolment_tokens_list_idx');
   });
 });
 

@@ -19,7 +19,7 @@ let db: Db;
 let road: Road;
 let temporal: TemporalClient;
 let dispatcher: OutboxDispatcher;
-let started: { taskId: string; namespaceId: string }[];
+let started: unknown[];
 
 beforeEach(async () => {
   database = await createTestDatabase();

@@ -1,7 +1,11 @@
 /** Lists of many tasks: which index answers them, on which page and by which filter. */
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { listChildGoals } from '../../db/child-tasks.ts';
 import { createDatabase, type Db, type Trx } from '../../db/database.ts';
+import { lockWaitingFor } from '../../db/task-dependencies.ts';
+import { listTasksByOffset, type TaskListFilter } from '../../db/task-list.ts';
+import { listTaskEvents } from '../../db/task-timeline.ts';
 import { listTasks, type TaskFilter } from '../../db/tasks.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
@@ -39,8 +43,11 @@ afterAll(async () => {
 
 const page = (filter: Partial<TaskFilter>) => listTasks(db, { archived: false, limit: 51, ...filter });
 
-/** The plan of the very statement that `listTasks` sends. */
-async function planOf(filter: Partial<TaskFilter>): Promise<string> {
+const planOf = (filter: Partial<TaskFilter>) =>
+  planSentBy((trx) => listTasks(trx, { archived: false, limit: 51, ...filter }));
+
+/** The plan of the very statement that a function sends. */
+async function planSentBy(send: (trx: Trx) => Promise<unknown>): Promise<string> {
   const sent: { text: string; values: unknown[] }[] = [];
   const driver = {
     async query(statement: { text: string; values: unknown[] }) {
@@ -49,7 +56,7 @@ async function planOf(filter: Partial<TaskFilter>): Promise<string> {
     },
   };
   const trx: Trx = { driver: driver as unknown as pg.ClientBase };
-  await listTasks(trx, { archived: false, limit: 51, ...filter });
+  await send(trx);
   const [statement] = sent;
   if (statement === undefined) throw new Error('nothing was sent');
   const { rows } = await client.query<{ 'QUERY PLAN': string }>(
@@ -79,6 +86,51 @@ describe('a list of many tasks', () => {
       expect(plan).toContain(index);
       expect(plan).not.toContain('Seq Scan');
     }
+  });
+
+  it.each<[string, Partial<TaskListFilter>, string]>([
+    ['everything', {}, 'tasks_list_idx'],
+    ['one of two rare states', { states: ['failed', 'expired'] }, 'tasks_state_idx'],
+    ['an agent in one of two states', { agentIds: ['host-1'], states: ['failed', 'expired'] }, 'tasks_'],
+    ['a team', { teamId: 'team-1' }, 'tasks_team_idx'],
+    ['a creator', { creatorId: '7' }, 'tasks_creator_idx'],
+    ['archived ones', { archived: true }, 'tasks_archived_idx'],
+  ])('counted by rows, finds %s by an index', async (_, filter, index) => {
+    const plan = await planSentBy((trx) =>
+      listTasksByOffset(trx, { archived: false, limit: 100, offset: 0, ...filter }),
+    );
+    expect(plan).toContain(index);
+    expect(plan).not.toContain('Seq Scan on tasks');
+  });
+
+  it('finds those that wait for a task among many that wait', async () => {
+    await client.query('begin');
+    await client.query(
+      `update tasks set state = 'blocked', ended_at = null, depends_on = array[cast(cast(public_id as int) + 1 as text)]
+       where id in (select id from tasks order by created_at limit 3000)`,
+    );
+    await client.query('analyze tasks');
+    const plan = await planSentBy((trx) => lockWaitingFor(trx, '17'));
+    await client.query('rollback');
+    expect(plan).toContain('tasks_waiting_idx');
+  });
+
+  it('finds the parts of a task and what happened to it, by an index', async () => {
+    expect(await planSentBy((trx) => listChildGoals(trx, '17', 100))).toContain('tasks_parent_idx');
+    const wish = { types: ['task.created'], failedOnly: false, limit: 100 } as const;
+    const taskIds = ['01930000-0000-7000-8000-0000000000aa'];
+    await client.query('begin');
+    await client.query(
+      `insert into events (at, type, task_id)
+       select now() - (60000 - n) * interval '1 second', 'task.created', gen_random_uuid()
+       from generate_series(1, 60000) as n`,
+    );
+    await client.query('analyze events');
+    const ofAll = await planSentBy((trx) => listTaskEvents(trx, wish));
+    const ofOne = await planSentBy((trx) => listTaskEvents(trx, { ...wish, taskIds }));
+    await client.query('rollback');
+    expect(ofAll).toContain('events_at_idx');
+    expect(ofOne).toContain('events_task_idx');
   });
 
   it('holds every task once from page to page, also of tasks made in the same millisecond', async () => {

@@ -8,10 +8,12 @@ import { createDatabase, type Db, inTransaction, query } from '../../db/database
 import { buildAct } from '../../domain/commands/act-request.ts';
 import { getBatchAgents } from '../../domain/commands/agents.ts';
 import { insertBatch } from '../../domain/commands/insert.ts';
-import { type Report, recordReports } from '../../domain/commands/record.ts';
+import { recordReports } from '../../domain/commands/record.ts';
 import { recordUsual } from '../../domain/commands/record-usual.ts';
+import type { Report } from '../../domain/commands/report.ts';
 import { runCommands } from '../../domain/commands/run.ts';
 import { runUsual } from '../../domain/commands/run-usual.ts';
+import { fitHere, fitTargets } from '../../domain/commands/target-wish.ts';
 import type { Actor, Announcer, DispatchOrder, DomainDeps, FinishedBatch } from '../../domain/deps.ts';
 import { transact } from '../../domain/transact.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
@@ -49,6 +51,8 @@ beforeAll(async () => {
     sockets: {
       epochsOf: (ids) => new Map(ids.filter((id) => id.startsWith('here')).map((id) => [id, 1])),
       defaultShellOf: (id) => (id.startsWith('here') ? 'bash' : undefined),
+      shellsOf: (id) =>
+        id.startsWith('here') ? { os: 'Linux', shells: ['bash'], defaultShell: 'bash' } : undefined,
       dispatch: (orders) => void dispatched.push(...orders),
     },
   };
@@ -139,6 +143,28 @@ describe('an ad-hoc batch', () => {
     expect(await runUsual(deps, actor, { ...script, agentIds: ['away'] })).toBeUndefined();
     const general = runCommands(deps, actor, { ...script, agentIds: ['here', 'here-sh'] }, null);
     await expect(general).rejects.toMatchObject({ code: 'conflict' });
+  });
+
+  it('with wishes about its agents is the same, whether their hellos or their rows are asked', async () => {
+    await query(db, `update agents set shells = '{bash}' where id = any(cast(:ids as text[]))`, {
+      ids: ['here', 'here-too'],
+    });
+    const body = { act: { command: 'exit 0' }, agentIds: ['here', 'here-too'] };
+    for (const preferredShells of [['pwsh'], ['pwsh', 'bash'], undefined] as const) {
+      const wish = { onlyConnected: true, ...(preferredShells && { preferredShells: [...preferredShells] }) };
+      const fromRows = (await fitTargets(db, body.agentIds, wish)).withShell(body.act);
+      expect(fitHere(deps.sockets, body, wish)).toEqual(fromRows);
+      expect((await runCommands(deps, actor, body, null, wish)).act).toMatchObject({ shell: 'bash' });
+    }
+    const wish = { onlyConnected: true };
+    expect(fitHere(deps.sockets, { ...body, agentIds: ['here', 'away'] }, wish)).toBeUndefined();
+    for (const [agentId, code] of [
+      ['away', 'agent_not_connected'],
+      ['here-gone', 'agent_revoked'],
+    ] as const) {
+      const refused = runCommands(deps, actor, { ...body, agentIds: [agentId] }, null, wish);
+      await expect(refused).rejects.toMatchObject({ code });
+    }
   });
 
   it('with an agent out of the ordinary writes nothing, and the general way says what is wrong', async () => {

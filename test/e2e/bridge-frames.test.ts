@@ -264,10 +264,10 @@ describe('odd values', () => {
 describe('bad frames', () => {
   it('are answered by name and are not fatal', async () => {
     const { agent, run } = await withRun();
-    agent.send({ type: 'terminal.open', session: 1 });
+    agent.send({ type: 'file.open', session: 1 });
     expect(await agent.take('error')).toMatchObject({
       code: 'unknown_frame',
-      message: expect.stringContaining('terminal.open'),
+      message: expect.stringContaining('file.open'),
     });
     agent.sendText('{nonsense');
     expect(await agent.take('error')).toMatchObject({ code: 'malformed_frame' });

@@ -137,6 +137,18 @@ describe('generate', () => {
     expect((await ask('/generate', { message: 'x', agent_id: 'linux-1' }, user)).status).toBe(403);
   });
 
+  it('takes the names of shells and the empty fields that clients send', async () => {
+    for (const [shell, written] of [
+      ['PowerShell', 'powershell'],
+      ['BASH', 'bash'],
+      ['fish', 'powershell'],
+    ]) {
+      suggest('hostname');
+      const wish = { message: `name, from ${shell}`, agent_id: '', agent_context: { shell, user: 'x' } };
+      expect(await ask('/generate', wish)).toMatchObject({ status: 200, body: { shell: written } });
+    }
+  });
+
   it('says so when the model answers in words, and does not take them for a command', async () => {
     stub.enqueue({ type: 'text', text: 'Which service?' });
     expect((await ask('/generate', { message: 'restart it' })).body).toMatchObject({
@@ -243,6 +255,12 @@ describe('test', () => {
     expect(await ask('/test', {})).toMatchObject({ status: 400, body: { success: false } });
     expect((await ask('/test', { command: ' ', agent_id: 'linux-1' })).status).toBe(400);
     expect(await ask('/test', { command: 'true', agent_id: 'nobody' })).toMatchObject({ status: 404 });
+    await system.enrol('deleted');
+    await system.call('DELETE', '/api/v1/agents/deleted');
+    expect(await ask('/test', { command: 'true', agent_id: 'deleted' })).toMatchObject({
+      status: 404,
+      body: { success: false, code: 'AGENT_NOT_FOUND', error: 'Agent not found' },
+    });
     await system.enrol('sleeper');
     expect(await ask('/test', { command: 'true', agent_id: 'sleeper' })).toMatchObject({
       status: 404,

@@ -289,6 +289,12 @@ describe('what such an agent cannot be told', () => {
     expect(await agent.take('command')).toMatchObject({ data: { run_as_admin: true } });
   });
 
+  it('dialect B is told to elevate where the agent says that it can', async () => {
+    const { agent, agentId } = await connect(scriptOf('B'), { capabilities: ['run_as_admin'] });
+    await ledger.start(agentId, 'x', { elevated: true });
+    expect(await agent.take('command')).toMatchObject({ data: { command: 'x', run_as_admin: true } });
+  });
+
   it('dialect A is told of cmd by the frame that can name it', async () => {
     const { agent, agentId } = await connect(scriptOf('A'));
     const { commandId } = await ledger.start(agentId, 'dir', { shell: 'cmd' });

@@ -9,7 +9,10 @@ import { DeterminismViolationError } from '@temporalio/workflow';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { loadConfig } from '../../config.ts';
 import { buildWorkflowBundle, findWorkflowBundle } from '../../worker/bundle.ts';
+import { rolloutScenarios } from '../workflows/rollout-scenarios.ts';
 import { scenarios } from '../workflows/scenarios.ts';
+import { scheduleScenarios } from '../workflows/schedule-scenarios.ts';
+import { urlAgentScenarios } from '../workflows/url-agent-scenarios.ts';
 import { readHistories } from './histories.ts';
 
 const histories = readHistories();
@@ -25,7 +28,8 @@ beforeAll(async () => {
 describe('recorded histories', () => {
   it('exist for every scenario', () => {
     const names = histories.map(({ name }) => name);
-    expect(names).toEqual(expect.arrayContaining(scenarios.map(({ name }) => name)));
+    const all = [...scenarios, ...rolloutScenarios, ...scheduleScenarios, ...urlAgentScenarios];
+    expect(names).toEqual(expect.arrayContaining(all.map(({ name }) => name)));
   });
 
   it.each(histories.map((recorded) => [recorded.name, recorded] as const))(

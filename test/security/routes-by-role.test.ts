@@ -110,13 +110,18 @@ it('what is public is known by name', () => {
     'POST /api/auth/login',
     'POST /api/auth/refresh-token',
     'POST /api/system/csp-report',
+    // With a token in the body, or with somebody's rights.
+    'POST /api/system/register',
     'POST /api/v1/auth/login',
     'POST /api/v1/auth/refresh',
     'POST /api/v1/auth/register',
+    // To strangers it says no, whatever they ask.
+    'POST /approve',
     'POST /auth/login',
     'POST /auth/refresh',
     'POST /login',
     'POST /refresh-token',
+    'POST /register',
     'POST /v1/agents/enrol',
     'POST /v1/auth/login',
     'POST /v1/auth/refresh',

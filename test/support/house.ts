@@ -7,6 +7,7 @@ import { createAuthenticate } from '../../api/authenticate.ts';
 import { createHub, type Hub } from '../../api/events/hub.ts';
 import { createSessionWatch } from '../../api/events/session-watch.ts';
 import { createOpenStreams } from '../../api/open-streams.ts';
+import { anantaTaskRoutes } from '../../api/routes/ananta/tasks.ts';
 import { commandRoutes } from '../../api/routes/v1/commands.ts';
 import { eventRoutes, eventUpgradeRoute } from '../../api/routes/v1/events.ts';
 import { taskRoutes } from '../../api/routes/v1/tasks.ts';
@@ -18,13 +19,15 @@ import { lockConnection, takeConnection } from '../../db/agent-connections.ts';
 import { findCommand } from '../../db/commands.ts';
 import type { EventRow } from '../../db/events.ts';
 import { claimQueued } from '../../domain/commands/claim.ts';
-import { type Ack, type LedgerFrame, recordReports } from '../../domain/commands/record.ts';
+import { type Ack, recordReports } from '../../domain/commands/record.ts';
+import type { LedgerFrame } from '../../domain/commands/report.ts';
 import type { IdentityDeps } from '../../domain/identity/deps.ts';
 import { recheckPrincipals } from '../../domain/identity/live-principals.ts';
 import { login } from '../../domain/identity/login.ts';
 import { can } from '../../domain/policy.ts';
 import { proposeStep } from '../../domain/tasks/engine.ts';
 import type { LlmPort, ProposeAnswer, ProposedCommand, ProposedEnd } from '../../llm/port.ts';
+import { createOutbound } from '../../outbound/outbound.ts';
 import { sendJson, startTestServer, type TestServer } from './http.ts';
 import { adminPassword, type IdentityStack, startIdentity, testOrigin } from './identity.ts';
 
@@ -105,7 +108,8 @@ export async function startHouse(): Promise<House> {
     const kind = role === 'agent' || role === 'system' ? role : 'user';
     return { kind, id: name, name, roles: [role], sessionId: null };
   };
-  const routeDeps = { ...deps, hub };
+  const agentUrls = createOutbound({ allow: [], allowsPublic: false, listName: 'AGENT_URL_ALLOW' });
+  const routeDeps = { ...deps, hub, agentUrls };
   const sessions = createSessionWatch({
     hub,
     log: deps.log,
@@ -115,7 +119,12 @@ export async function startHouse(): Promise<House> {
   const server = await startTestServer({
     sessions,
     streams,
-    routes: [...taskRoutes(routeDeps), ...commandRoutes(routeDeps), ...eventRoutes(routeDeps)],
+    routes: [
+      ...taskRoutes(routeDeps),
+      ...commandRoutes(routeDeps),
+      ...eventRoutes(routeDeps),
+      ...anantaTaskRoutes(routeDeps),
+    ],
     upgrades: [
       eventUpgradeRoute({ ...routeDeps, authenticate, sessions, streams, shutdown: stopping.signal }),
     ],

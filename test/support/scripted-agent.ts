@@ -21,6 +21,8 @@ export interface ScriptedAgent {
   /** Send the hello (see `greets`). */
   greet(): void;
   sendText(text: string): void;
+  /** Send a frame in fragments of so many characters (RFC 6455, 5.4). */
+  sendSplit(frame: AgentFrame | Record<string, unknown>, size: number): void;
   sendBinary(bytes: Buffer): void;
   readyState(): number;
   /** Stop or go on reading. */
@@ -102,6 +104,11 @@ export async function connectScriptedAgent(options: ScriptedAgentOptions): Promi
       }),
     onFrame: (listener) => void listeners.push(listener),
     sendText: (text) => ws.send(text),
+    sendSplit(frame, size) {
+      const text = JSON.stringify(frame);
+      for (let at = 0; at < text.length; at += size)
+        ws.send(text.slice(at, at + size), { fin: at + size >= text.length });
+    },
     sendBinary: (bytes) => ws.send(bytes),
     readyState: () => ws.readyState,
     pause: () => ws.pause(),

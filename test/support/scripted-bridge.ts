@@ -135,7 +135,9 @@ export async function startScriptedBridge(options: BridgeOptions = {}): Promise<
   const serve = (ws: WebSocket, request: IncomingMessage): void => {
     let session: BridgeSession | null = null;
     ws.on('error', () => {});
-    ws.on('message', (data) => {
+    ws.on('message', (data, isBinary) => {
+      // Bytes of terminals.
+      if (isBinary) return;
       const parsed = parseAgentFrame(data.toString());
       if (parsed.kind !== 'frame')
         throw new Error(`the agent sent a bad frame: ${data.toString().slice(0, 300)}`);

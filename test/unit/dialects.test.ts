@@ -61,6 +61,19 @@ describe('the frame of a command', () => {
       working_directory: 'C:\\',
     });
   });
+
+  it('all: elevation is told where it is asked for, since an agent of any may offer it', () => {
+    const dialects = [requestIdDialect, nestedResultDialect, topLevelIdDialect, flatDialect];
+    const told = (elevated: boolean) =>
+      dialects.map((dialect) => {
+        const { data, ...frame } = dialect.commandFrame({ ...command, elevated });
+        return (
+          (frame.run_as_admin ?? (data as { run_as_admin?: boolean } | undefined)?.run_as_admin) === true
+        );
+      });
+    expect(told(true)).toEqual([true, true, true, true]);
+    expect(told(false)).toEqual([false, false, false, false]);
+  });
 });
 
 describe('which dialect', () => {

@@ -79,7 +79,7 @@ describe('docs/reference/agent-protocol.md', () => {
   const page = read('docs/reference/agent-protocol.md');
   const section = (heading: string): string => page.split(`\n## ${heading}\n`)[1]?.split('\n## ')[0] ?? '';
   const cells = (heading: string): string[] =>
-    [...section(heading).matchAll(/^\| `?([\w-]+)`? \|/gm)].map(([, cell]) => cell ?? '').slice(1);
+    [...section(heading).matchAll(/^\| `?([\w.-]+)`? \|/gm)].map(([, cell]) => cell ?? '').slice(1);
 
   it('lists every frame with every field', () => {
     for (const [heading, schema] of [

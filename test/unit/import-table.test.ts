@@ -57,6 +57,7 @@ const rows: Row[] = [
       "'../policy.ts'",
       "'../../llm/port.ts'",
       "'../../llm/chat-port.ts'",
+      "'../../outbound/port.ts'",
       "'node:crypto'",
     ],
     never: [
@@ -65,6 +66,7 @@ const rows: Row[] = [
       "'node:http'",
       "'@temporalio/client'",
       "'../../llm/anthropic.ts'",
+      "'../../outbound/outbound.ts'",
       "'../../temporal/connection.ts'",
       "'../../config.ts'",
       "'../../api/app.ts'",
@@ -119,7 +121,13 @@ const rows: Row[] = [
   {
     file: 'api/routes/v1/zz.ts',
     may: ["'../../../contracts/tasks.ts'", "'../../../domain/policy.ts'", "'../../mount.ts'"],
-    never: ["'../../../db/tasks.ts'", "'knex'", "'../../../temporal/connection.ts'", "'../../../config.ts'"],
+    never: [
+      "'../../../db/tasks.ts'",
+      "'knex'",
+      "'../../../temporal/connection.ts'",
+      "'../../../outbound/outbound.ts'",
+      "'../../../config.ts'",
+    ],
   },
   {
     file: 'api/server.ts',
@@ -128,7 +136,14 @@ const rows: Row[] = [
   },
   {
     file: 'core/zz.ts',
-    may: ["'../config.ts'", "'../db/database.ts'", "'../domain/deps.ts'", "'../llm/live.ts'", "'./core.ts'"],
+    may: [
+      "'../config.ts'",
+      "'../db/database.ts'",
+      "'../domain/deps.ts'",
+      "'../llm/live.ts'",
+      "'../outbound/outbound.ts'",
+      "'./core.ts'",
+    ],
     never: ["'koa'", "'@temporalio/client'", "'../activities/index.ts'", ...everyProgram],
   },
   {
@@ -169,6 +184,19 @@ const rows: Row[] = [
     file: 'temporal/zz.ts',
     may: ["'@temporalio/client'", "'../contracts/workflow-io.ts'"],
     never: ["'../db/tasks.ts'", "'../domain/policy.ts'", "'../workflows/task.ts'", ...everyProgram],
+  },
+  {
+    file: 'outbound/zz.ts',
+    may: ["'ipaddr.js'", "'node:http'", "'node:dns/promises'", "'./port.ts'"],
+    never: [
+      "'zod'",
+      "'undici'",
+      "'../contracts/errors.ts'",
+      "'../db/tasks.ts'",
+      "'../domain/policy.ts'",
+      "'../config.ts'",
+      ...everyProgram,
+    ],
   },
   {
     file: 'client/zz.ts',

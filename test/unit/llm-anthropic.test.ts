@@ -84,6 +84,16 @@ describe('answers', () => {
     });
   });
 
+  it('of another model than the configured one, with the words for this step', async () => {
+    stub.enqueue({ type: 'command', command: 'uptime' });
+    await port().propose(
+      { ...request, prompt: 'only how long it runs' },
+      { signal: new AbortController().signal, model: 'claude-opus-5' },
+    );
+    expect(stub.requests.at(-1)?.body.model).toBe('claude-opus-5');
+    expect(sentText()).toContain('For this step the person asks:\nonly how long it runs');
+  });
+
   it('no shell named means the default shell', async () => {
     stub.enqueue({ type: 'command', command: 'df -h' }, { type: 'command', command: 'df -h', shell: null });
     expect(await propose()).toMatchObject({ shell: null });

@@ -257,6 +257,59 @@ describe('a suggested task', () => {
   });
 });
 
+describe('tools of the caller', () => {
+  const tool = (name: string) => ({
+    name,
+    description: name,
+    parameters: { type: 'object', properties: {} },
+  });
+  const request: ChatRequest = {
+    ...question,
+    rules: 'Rules of the caller.',
+    mayProposeTasks: false,
+    tools: [tool('list'), tool('make')],
+    model: 'claude-other-1',
+  };
+
+  it('are offered instead of ours and asked for after the words, several at once', async () => {
+    stream(['I will.', { tool: 'make', input: { name: 'x' } }, { tool: 'list', json: '' }], {
+      chunkBytes: 7,
+    });
+    const answer = ask({ instructions: 'Be brief.' }, { request });
+    expect((await read(answer)).parts).toEqual([
+      { type: 'text', text: 'I will.' },
+      { type: 'call', name: 'make', input: { name: 'x' } },
+      { type: 'call', name: 'list', input: {} },
+      { ...end, model: 'claude-other-1' },
+    ]);
+    expect(answer.usage()?.model).toBe('claude-other-1');
+    const body = stub.requests[0]?.body;
+    expect(body).toMatchObject({
+      model: 'claude-other-1',
+      tool_choice: { type: 'auto', disable_parallel_tool_use: false },
+    });
+    expect(body?.tools?.map(({ name }) => name)).toEqual(['list', 'make']);
+    expect(body?.system).toMatch(/^Rules of the caller\.\n\n[^]*Be brief\.$/);
+    expect(body?.system).not.toContain('propose_task');
+  });
+
+  it.each<[string, StreamStep[]]>([
+    ['one that was not given', [{ tool: 'drop', input: {} }]],
+    ['no object', [{ tool: 'list', json: '[1]' }]],
+    ['no JSON', [{ tool: 'list', json: '{"a":' }]],
+    ['too many', Array.from({ length: 21 }, () => ({ tool: 'list', input: {} }))],
+  ])('that cannot be used are a bad answer: %s', async (_name, steps) => {
+    stream(['a', ...steps]);
+    expect((await read(ask({}, { request }))).error?.code).toBe('llm_bad_answer');
+  });
+
+  it('are none when the answer was cut off', async () => {
+    stream(['a', { tool: 'list', input: {} }], { stopReason: 'max_tokens' });
+    const { parts } = await read(ask({}, { request }));
+    expect(parts.map(({ type }) => type)).toEqual(['text', 'end']);
+  });
+});
+
 describe('a call that fails', () => {
   it('before it begins names what the provider said, without the key, and costs nothing', async () => {
     const cases = [

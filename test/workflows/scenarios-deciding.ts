@@ -11,6 +11,7 @@ import {
   proposals,
   requested,
   running,
+  setTo,
 } from './script-parts.ts';
 import { readDetails } from './scripted-worker.ts';
 
@@ -123,6 +124,34 @@ export const decisionScenarios: Scenario[] = [
         await play.signal(batchFinished());
         await play.signal(requested(2));
         await assertEnd(play, 'completed', 2);
+      },
+    }),
+  },
+  {
+    name: 'manual-set-to-supervised-goes-on-by-itself',
+    prepare: () => ({
+      options: {
+        mode: 'manual',
+        script: {
+          propose: proposals(
+            () => awaiting(1),
+            () => awaiting(2),
+            () => ended('completed'),
+          ),
+        },
+      },
+      async drive(play) {
+        await play.untilPhase('held');
+        await play.handle.signal('modeChanged', { mode: 'no mode' });
+        assert.deepEqual(play.asked(), []);
+        await play.signal(setTo('supervised'));
+        await play.untilPhase('awaiting decision');
+        await play.signal(setTo('supervised'));
+        await play.signal(decided(1, 'run', BATCH));
+        await play.signal(batchFinished());
+        await play.untilAsked('propose', 2); // nobody asked for it
+        await play.signal(decided(2, 'again'));
+        await assertEnd(play, 'completed', 3);
       },
     }),
   },

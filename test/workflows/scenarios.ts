@@ -5,6 +5,7 @@
 
 import { decisionScenarios } from './scenarios-deciding.ts';
 import { cancelScenarios } from './scenarios-ending.ts';
+import { judgingScenarios } from './scenarios-judging.ts';
 import { waitingScenarios } from './scenarios-waiting.ts';
 import type { Play, PlayOptions } from './scripted-worker.ts';
 
@@ -15,4 +16,9 @@ export interface Scenario {
   prepare(): { options: PlayOptions; drive(play: Play): Promise<void> };
 }
 
-export const scenarios: readonly Scenario[] = [...decisionScenarios, ...waitingScenarios, ...cancelScenarios];
+export const scenarios: readonly Scenario[] = [
+  ...decisionScenarios,
+  ...waitingScenarios,
+  ...cancelScenarios,
+  ...judgingScenarios,
+];

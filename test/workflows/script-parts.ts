@@ -1,7 +1,7 @@
 /** Short words for the scripts of the scenarios. */
 import assert from 'node:assert/strict';
 import type { WorkflowFailedError } from '@temporalio/client';
-import type { TaskEnd } from '../../contracts/tasks.ts';
+import type { TaskEnd, TaskMode } from '../../contracts/tasks.ts';
 import type { ProposeOutcome, TaskActivities, WorkflowSignal } from '../../contracts/workflow-io.ts';
 import type { Play } from './scripted-worker.ts';
 
@@ -30,6 +30,7 @@ export const batchFinished = (batchId = BATCH): WorkflowSignal => ({
   arg: { batchId },
 });
 export const requested = (step: number): WorkflowSignal => ({ name: 'proposeRequested', arg: { step } });
+export const setTo = (mode: TaskMode): WorkflowSignal => ({ name: 'modeChanged', arg: { mode } });
 export const taskEnded = (end: TaskEnd | null): WorkflowSignal => ({ name: 'ended', arg: { end } });
 
 /** Answers of `propose` by step; the last one is for all later steps. */

@@ -132,6 +132,7 @@ function scriptedActivities(plays: Map<string, { script: Script; calls: Call[] }
     expireApproval: answer('expireApproval'),
     readBatch: answer('readBatch'),
     endTask: answer('endTask'),
+    judgeStep: answer('judgeStep'),
   };
 }
 

@@ -16,8 +16,8 @@ import type { MountedRoute } from '../../mount.ts';
 import { mountAll } from '../mount-all.ts';
 import { success } from './envelope.ts';
 import { presentTask, presentTimelineItem } from './present-task.ts';
+import type { AnantaTaskDeps } from './task-words.ts';
 import { statesWanted } from './task-words.ts';
-import type { AnantaTaskDeps } from './tasks.ts';
 
 export function anantaTaskReadingRoutes(deps: AnantaTaskDeps): MountedRoute[] {
   return [...listRoutes(deps), ...taskRoutes(deps)];

@@ -13,6 +13,11 @@ import type { TaskChange } from '../../../domain/tasks/edit.ts';
 import type { NewTask } from '../../../domain/tasks/put.ts';
 import type { ReportedStatus } from '../../../domain/tasks/report-status.ts';
 import { renderTemplate } from '../../../domain/templates/render.ts';
+import type { UrlAgentDeps } from '../../../domain/url-agents/deps.ts';
+import type { Hub } from '../../events/hub.ts';
+
+/** What ananta's task routes need. */
+export type AnantaTaskDeps = UrlAgentDeps & { hub: Hub };
 
 const reportOfStatus: Record<AnantaStatus, ReportedStatus> = {
   created: 'waiting',

@@ -15,16 +15,12 @@ import { assignTask, unassignTask } from '../../../domain/tasks/assign.ts';
 import { createFollowups } from '../../../domain/tasks/followups.ts';
 import { createTaskAt, putTask } from '../../../domain/tasks/put.ts';
 import { removeTask } from '../../../domain/tasks/remove.ts';
-import type { UrlAgentDeps } from '../../../domain/url-agents/deps.ts';
 import { resolveOrRegister } from '../../../domain/url-agents/resolve.ts';
-import type { Hub } from '../../events/hub.ts';
 import type { MountedRoute } from '../../mount.ts';
 import { mountAll } from '../mount-all.ts';
 import { success } from './envelope.ts';
 import { anantaTaskReadingRoutes } from './task-reading.ts';
-import { changeOf, newTaskOf } from './task-words.ts';
-
-export type AnantaTaskDeps = UrlAgentDeps & { hub: Hub };
+import { type AnantaTaskDeps, changeOf, newTaskOf } from './task-words.ts';
 
 /** `/tasks` and `/logs`, and the same under `/api`. What is proposed and executed has routes of its own. */
 export function anantaTaskRoutes(deps: AnantaTaskDeps): MountedRoute[] {

@@ -5,6 +5,7 @@ import {
   createTaskRoute,
   decideRoute,
   deleteTaskRoute,
+  editTaskRoute,
   executeRoute,
   getTaskRoute,
   listStepsRoute,
@@ -20,6 +21,7 @@ import { archiveTask, deleteTask, restoreTask } from '../../../domain/tasks/arch
 import { assignTask } from '../../../domain/tasks/assign.ts';
 import { createTask } from '../../../domain/tasks/create.ts';
 import { decide } from '../../../domain/tasks/decide.ts';
+import { editTask } from '../../../domain/tasks/edit.ts';
 import { cancelTask } from '../../../domain/tasks/end.ts';
 import { executeTask } from '../../../domain/tasks/execute.ts';
 import { getStepView, getTask, listStepViews, listTaskViews } from '../../../domain/tasks/read.ts';
@@ -59,6 +61,9 @@ function lifeRoutes(deps: TaskRouteDeps): MountedRoute[] {
       const { idempotencyKey } = request;
       const { task, created } = await createTask(deps, request, request.body, { idempotencyKey });
       return { status: created ? 201 : 200, headers: { Location: `/v1/tasks/${task.id}` }, body: task };
+    }),
+    mount(editTaskRoute, async (request) => {
+      return { status: 200, body: await editTask(deps, request, request.params.taskId, request.body) };
     }),
     mount(deleteTaskRoute, async (request) => {
       await deleteTask(deps, request, request.params.taskId);

@@ -10,7 +10,7 @@ import { onPaths } from './paths.ts';
 /** Most names of models in one request. */
 export const MAX_ANANTA_PROVIDERS = 5;
 /** Most calls of tools that are read; how many may run is up to the guardrails. */
-const MAX_TOOL_CALLS = 50;
+export const MAX_TOOL_CALLS = 50;
 const DEFAULT_TIMEOUT_S = 60;
 const MIN_TIMEOUT_S = 0.1;
 export const MAX_RETRIES = 10;
@@ -40,7 +40,8 @@ export const anantaProposeBodySchema = z
   .meta({ id: 'AnantaStepQuestion' });
 export type AnantaProposeBody = z.infer<typeof anantaProposeBodySchema>;
 
-const toolCallSchema = z.object({
+/** A call of a tool, in either spelling of the family. */
+export const anantaToolCallSchema = z.object({
   name: z.string().min(1).max(200).nullish(),
   tool_name: z.string().min(1).max(200).nullish(),
   args: z.record(z.string(), z.unknown()).nullish(),
@@ -54,7 +55,7 @@ export const anantaExecuteBodySchema = z
       .max(120 * 1024)
       .nullish()
       .meta({ description: 'Absent: the newest proposal' }),
-    tool_calls: z.array(toolCallSchema).max(MAX_TOOL_CALLS).nullish().meta({
+    tool_calls: z.array(anantaToolCallSchema).max(MAX_TOOL_CALLS).nullish().meta({
       description: 'Tools of the hub, `{name, args}`: only for administrators, within the guardrails',
     }),
     timeout: z
@@ -76,6 +77,7 @@ export const anantaExecuteBodySchema = z
       .meta({ description: 'Seconds; default 1' }),
   })
   .meta({ id: 'AnantaStepExecution' });
+export type AnantaToolCall = z.infer<typeof anantaToolCallSchema>;
 export type AnantaExecuteBody = z.infer<typeof anantaExecuteBodySchema>;
 
 export const DEFAULT_STEP_TIMEOUT_MS = DEFAULT_TIMEOUT_S * 1000;
@@ -131,6 +133,7 @@ const taskAskErrors = [
   'conflict',
   'command_running',
   'proposal_pending',
+  'forwarding_failed',
 ] as const satisfies readonly ErrorCode[];
 
 const actErrors = [
@@ -156,6 +159,7 @@ const taskActErrors = [
   'command_conflict',
   'agent_not_found',
   'agent_revoked',
+  'forwarding_failed',
 ] as const satisfies readonly ErrorCode[];
 
 export const anantaProposeStepRoutes = onPaths(

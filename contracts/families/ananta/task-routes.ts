@@ -40,6 +40,7 @@ const assignErrors = [
   'task_not_open',
   'agent_not_found',
   'agent_revoked',
+  'agent_url_unreachable',
   'command_running',
   'conflict',
   'idempotency_conflict',
@@ -198,7 +199,9 @@ export const anantaAssignTaskRoutes = onPaths(
     method: 'POST',
     path: '/tasks/{taskId}/assign',
     summary: 'Give a task to an agent',
-    description: 'An undecided proposal was made for another machine: it becomes void.',
+    description:
+      'An undecided proposal was made for another machine: it becomes void. An address that is new is registered, where ' +
+      'AGENT_URL_ALLOW lists it and you may register agents.',
     takesIdempotencyKey: true,
     rateClass: 'write',
     verb: 'assign',

@@ -132,7 +132,8 @@ export const dexRegisterAgentRoute = defineRoute({
   summary: 'Register a machine, or find it again by its host name',
   description:
     'A host name is found again only while its agent has no token of its own and no socket; otherwise the machine gets a ' +
-    'new id. An agent that comes with its own token is that agent.',
+    'new id. An agent that comes with its own token is that agent, and keeps its tags; else tags that are named take the ' +
+    'place of those it has.',
   takesIdempotencyKey: true,
   auth: 'any',
   rateClass: 'write',

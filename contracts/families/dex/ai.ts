@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { shellNameSchema } from '../../act.ts';
 import { agentIdSchema } from '../../agent-protocol.ts';
 import { defineRoute } from '../../route.ts';
-import { dexOutcomeSchema } from './commands.ts';
+import { atAgent, dexOutcomeSchema } from './commands.ts';
 
 /** Longest wish, and longest message of a history, characters. */
 const MAX_MESSAGE_LENGTH = 32 * 1024;
@@ -11,6 +11,8 @@ const MAX_MESSAGE_LENGTH = 32 * 1024;
 const MAX_HISTORY = 1_000;
 /** Longest name of an operating system, characters. */
 const MAX_OS_LENGTH = 255;
+/** Longest name of a shell, characters. */
+const MAX_SHELL_LENGTH = 64;
 
 const messageSchema = z.string().trim().min(1).max(MAX_MESSAGE_LENGTH);
 
@@ -29,10 +31,16 @@ export const dexGenerateBodySchema = z
       .max(MAX_HISTORY)
       .nullish(),
     agent_id: agentIdSchema
+      .or(z.literal(''))
       .nullish()
       .meta({ description: 'Write for this agent: its system and its shells' }),
     agent_context: z
-      .object({ os: z.string().max(MAX_OS_LENGTH).nullish(), shell: shellNameSchema.nullish() })
+      .object({
+        os: z.string().max(MAX_OS_LENGTH).nullish(),
+        shell: z.string().max(MAX_SHELL_LENGTH).nullish().meta({
+          description: 'One of our names of shells, in any case; another is read over',
+        }),
+      })
       .nullish()
       .meta({ description: 'Where no agent is named. Default: PowerShell' }),
   })
@@ -162,7 +170,7 @@ export const dexTestRoute = defineRoute({
     'agent_revoked',
     'idempotency_conflict',
   ],
-  errorTexts: { agent_not_connected: { status: 404, message: 'Agent not connected' } },
+  errorTexts: { ...atAgent, agent_not_connected: { status: 404, message: 'Agent not connected' } },
 });
 
 export const dexModelStatusRoute = defineRoute({

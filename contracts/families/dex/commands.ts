@@ -113,7 +113,7 @@ const reachErrors = [
 ] as const;
 /** To dex an agent that was revoked is deleted. */
 const deleted = { status: 404, message: 'Agent not found', code: 'AGENT_NOT_FOUND' };
-const atAgent = { agent_revoked: deleted } as const satisfies RouteContract['errorTexts'];
+export const atAgent = { agent_revoked: deleted } as const satisfies RouteContract['errorTexts'];
 const absent = { status: 404, message: 'Agent not connected' };
 const absentTexts = {
   agent_not_connected: absent,

@@ -50,5 +50,6 @@ export const steelChangeErrors = [
   'task_not_found',
   'precondition_failed',
   'task_not_open',
+  'task_blocked',
   'conflict',
 ] as const satisfies readonly ErrorCode[];

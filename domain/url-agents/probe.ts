@@ -1,0 +1,47 @@
+/** Is anybody there? */
+import { problem } from '../../contracts/errors.ts';
+import { listSilentUrlAgents } from '../../db/url-agents.ts';
+import { seen } from './call.ts';
+import type { UrlAgentDeps } from './deps.ts';
+
+/** Of one attempt, milliseconds. */
+export const PROBE_TIMEOUT_MS = 5_000;
+/** An agent that was not heard of for so long is looked for, milliseconds. */
+const PROBE_AFTER_MS = 60_000;
+/** Agents that are looked for in one round, at the same time. */
+const PROBES_OF_A_ROUND = 16;
+
+/**
+ * At `/health`, then at the address itself; an answer below 400 is one.
+ * @throws agent_url_unreachable, which says why where the guard stands in the way
+ */
+export async function probe(deps: Pick<UrlAgentDeps, 'agentUrls'>, url: string): Promise<void> {
+  let reason = '';
+  for (const asked of [`${url}/health`, url]) {
+    const answer = await deps.agentUrls.request({
+      url: asked,
+      method: 'GET',
+      timeoutMs: PROBE_TIMEOUT_MS,
+      maxResponseBytes: 1024,
+    });
+    if (answer.kind === 'answered' && answer.status < 400) return;
+    reason = answer.kind === 'answered' ? `status ${answer.status}` : answer.message;
+  }
+  throw problem('agent_url_unreachable', { url }, { details: { details: reason } });
+}
+
+/** Look for those that have been silent for a while, so that who is there is not called away. @returns how many are */
+export async function probeSilent(deps: UrlAgentDeps): Promise<number> {
+  const silent = await listSilentUrlAgents(deps.db, PROBE_AFTER_MS, PROBES_OF_A_ROUND);
+  const found = await Promise.all(
+    silent.map(async ({ agentId, url }) => {
+      const isThere = await probe(deps, url).then(
+        () => true,
+        () => false,
+      );
+      if (isThere) await seen(deps, agentId);
+      return isThere;
+    }),
+  );
+  return found.filter(Boolean).length;
+}
