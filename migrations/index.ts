@@ -22,11 +22,10 @@ import { webhooks } from './0020_webhooks.ts';
 import { terminalSessions } from './0021_terminal_sessions.ts';
 import { teams } from './0022_teams.ts';
 import { taskDetails } from './0023_task_details.ts';
-import { modelHistory } from './0024_model_history.ts';
-import { statsHistory } from './0025_stats_history.ts';
-import { urlAgents } from './0026_url_agents.ts';
-import { stepPlans } from './0027_step_plans.ts';
-import { enrolmentList } from './0028_enrolment_list.ts';
+import { statsHistory } from './0024_stats_history.ts';
+import { urlAgents } from './0025_url_agents.ts';
+import { stepPlans } from './0026_step_plans.ts';
+import { enrolmentList } from './0027_enrolment_list.ts';
 import type { Migration } from './migration.ts';
 
 export const migrations: readonly Migration[] = [
@@ -53,7 +52,6 @@ export const migrations: readonly Migration[] = [
   terminalSessions,
   teams,
   taskDetails,
-  modelHistory,
   statsHistory,
   urlAgents,
   stepPlans,

@@ -96,7 +96,6 @@ describe('a clock', () => {
     const make = (more: object) => statusOf('POST', '/v1/schedules', ofTask({}, more), mallory);
     const second = { from: 0, to: 59 };
     expect(await make({ timing: { kind: 'interval', everyMs: 59_000 } })).toBe(422);
-XX
     expect(await make({ timing: { kind: 'calendar', calendars: [{ second: [second] }] } })).toBe(422);
     const agentIds = Array.from({ length: 21 }, (_, index) => `agent-${index}`);
     expect(await make({ target: { agentIds } })).toBe(422);

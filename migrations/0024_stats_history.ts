@@ -2,7 +2,7 @@ import type { Migration } from './migration.ts';
 
 /** Figures of the hub over time: one row a minute, thinned out with age. */
 export const statsHistory: Migration = {
-  name: '0025_stats_history',
+  name: '0024_stats_history',
   up: `
     create table stats_snapshots (
       -- The minute.

@@ -5,7 +5,7 @@ import type { Migration } from './migration.ts';
  * And the tools of the hub that were run for a task: they are no commands, so they are no steps.
  */
 export const stepPlans: Migration = {
-  name: '0027_step_plans',
+  name: '0026_step_plans',
   up: `
     create table step_plans (
       task_id uuid not null references tasks (id) on delete cascade,

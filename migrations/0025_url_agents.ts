@@ -2,7 +2,7 @@ import type { Migration } from './migration.ts';
 
 /** Agents that are reached at an address of their own, what they answered, and tasks that were handed to them. */
 export const urlAgents: Migration = {
-  name: '0026_url_agents',
+  name: '0025_url_agents',
   up: `
     alter table agents drop constraint agents_delivery_check;
     alter table agents add constraint agents_delivery_check check (delivery in ('websocket', 'temporal', 'url'));
