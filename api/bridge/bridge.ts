@@ -20,6 +20,7 @@ import { agentTaskQueue } from '../../contracts/workflow-io.ts';
 import { connectAgent, disconnectAgent } from '../../domain/agents/connections.ts';
 import type { PresencePort } from '../../domain/agents/presence.ts';
 import type { DomainDeps, Log } from '../../domain/deps.ts';
+import { createLimiter, type Limiter } from '../../domain/identity/limit-concurrency.ts';
 import type { Authenticate } from '../context.ts';
 import type { TerminalPort } from '../terminal/relays.ts';
 import type { UpgradeRoute } from '../upgrade.ts';
@@ -40,6 +41,13 @@ import { createScanner } from './scanner.ts';
 const CLOSE_FLUSH_MS = 5_000;
 /** Sockets of one agent that may be open at once, all but one of them on their way in or out; more are refused. */
 const MAX_SOCKETS_OF_AGENT = 16;
+/**
+ * When thousands return at once they take turns, so that the first are welcomed while the last wait, nobody's wait for a
+ * connection of the pool runs out, and other requests find one. Credentials looked up, hellos, and ends stored at a time.
+ */
+const UPGRADES_AT_ONCE = 4;
+const HELLOS_AT_ONCE = 8;
+const ENDS_AT_ONCE = 2;
 /** Error frames of one socket that are logged. */
 const MAX_LOGGED_ERRORS = 20;
 
@@ -99,6 +107,9 @@ export function createBridge(deps: BridgeDeps): Bridge {
   const claims = new WeakMap<AgentSocket, Promise<void>>();
   const errors = new WeakMap<AgentSocket, number>();
   let closed: Promise<void> | undefined;
+  const upgradeTurn = createTurns(UPGRADES_AT_ONCE);
+  const helloTurn = createTurns(HELLOS_AT_ONCE);
+  const endTurn = createTurns(ENDS_AT_ONCE);
 
   const recorder = createRecorder({
     domain,
@@ -128,6 +139,8 @@ export function createBridge(deps: BridgeDeps): Bridge {
   });
 
   const onHello = async (socket: AgentSocket, hello: Hello, credential: SocketCredential): Promise<void> => {
+    // It gave up while it waited.
+    if (!pending.has(socket)) return;
     let connected: Awaited<ReturnType<typeof connectAgent>>;
     try {
       const { tokenId } = credential;
@@ -246,7 +259,7 @@ export function createBridge(deps: BridgeDeps): Bridge {
     presence.forget(agentId, session.epoch);
     log.info({ event: 'agent_disconnected', agentId, epoch: session.epoch });
     // After a report of it that is being stored now: that one would make it look connected again.
-    track(presence.stored().then(() => disconnectAgent(domain, agentId, session.epoch)));
+    track(presence.stored().then(() => endTurn(() => disconnectAgent(domain, agentId, session.epoch))));
   };
 
   const track = (work: Promise<void>): void => {
@@ -284,7 +297,7 @@ export function createBridge(deps: BridgeDeps): Bridge {
   const attach: Bridge['attach'] = (agentId, make, credential) => {
     if (!hasRoomFor(agentId)) return undefined;
     const socket = make({
-      onHello: (greeting, hello) => onHello(greeting, hello, credential),
+      onHello: (greeting, hello) => helloTurn(() => onHello(greeting, hello, credential)),
       onFrame,
       onBytes(from, frame) {
         // Of a socket that was replaced: it was right when it left.
@@ -315,7 +328,7 @@ export function createBridge(deps: BridgeDeps): Bridge {
             throw error;
           }
         };
-        const principal = await authenticate();
+        const principal = await upgradeTurn(authenticate);
         if (principal?.kind !== 'agent' || !agentIdSchema.safeParse(principal.id).success) {
           return upgrade.refuse('an agent token is needed');
         }
@@ -362,6 +375,9 @@ export function createBridge(deps: BridgeDeps): Bridge {
     },
   };
 }
+
+const createTurns = (maxRunning: number): Limiter =>
+  createLimiter({ maxRunning, maxWaiting: Number.POSITIVE_INFINITY });
 
 /** Sockets close and their disconnects are stored. */
 async function waitUntilEmpty(

@@ -69,8 +69,14 @@ export async function reportPart(
 }
 
 /** A */
-const isRepeat = (delegation: DelegationRow, task: TaskRow, report: PartReport): boolean =>
-  task.endedAt !== null && delegation.reportedStatus === parseAnantaStatus(report.status);
+function isRepeat({ reportedStatus }: DelegationRow, task: TaskRow, report: PartReport): boolean {
+  if (task.endedAt === null || reportedStatus === null) return false;
+  const earlier = parseAnantaStatus(reportedStatus);
+  return earlier !== undefined && (earlier === parseAnantaStatus(report.status) || isEnd(reportOf[earlier]));
+}
+
+const isEnd = (status: ReportedStatus | undefined): boolean =>
+  status === 'completed' || status === 'failed' || status === 'canceled';
 
 async function applyStatus(
   unit: Unit,

@@ -357,6 +357,10 @@ describe('a part that is handed on', () => {
     expect(await report({ status: 'failed', last_output: 'broke', last_exit_code: 4 })).toMatchObject({
       status: 200,
     });
+    // What has ended is not told again as something else.
+    expect(await report({ status: 'completed', last_output: 'fine', last_exit_code: 0 })).toMatchObject({
+      status: 200,
+    });
     expect(await read(part)).toMatchObject({ status: 'failed', last_output: 'broke', last_exit_code: 4 });
   });
 });

@@ -26,7 +26,7 @@ beforeAll(async () => {
   const login = { username: 'mallory', password: userPassword };
   mallory = (await system.call<{ accessToken: string }>('POST', '/v1/auth/login', login)).accessToken;
 });
-afterAll(() => { console.log(system.lines.filter((l)=>l.level==='error').map((l)=>JSON.stringify(l))); return system.close(); });
+afterAll(() => system.close());
 
 async function ask(
   method: string,
