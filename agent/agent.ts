@@ -154,7 +154,7 @@ async function connectParts(
   let connection: Connection | null = null;
   const link: Link = {
     send: (frame) => connection?.send(frame) ?? false,
-    sendBytes: (frame) => connection?.sendBytes(frame) ?? false,
+    sendBytes: (frame, onLeft) => connection?.sendBytes(frame, onLeft) ?? false,
     hasRoom: () => connection?.hasRoom() ?? false,
   };
   const spoolDirectory = join(options.home, 'spool');

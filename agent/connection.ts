@@ -224,12 +224,13 @@ export function createConnection(options: ConnectionOptions): Connection {
   };
 
   const send = (frame: AgentFrame): boolean => sendData(JSON.stringify(frame));
-  const sendData = (data: string | Buffer): boolean => {
+  const sendData = (data: string | Buffer, onLeft?: () => void): boolean => {
     if (state.kind !== 'open') return false;
     const { socket } = state;
     if (socket.readyState !== WebSocket.OPEN) return false;
     gatherWrites();
     socket.send(data, () => {
+      onLeft?.();
       if (!isFull || socket.bufferedAmount > SEND_HIGH_WATER_BYTES / 2) return;
       isFull = false;
       options.onRoom();

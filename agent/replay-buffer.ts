@@ -1,10 +1,12 @@
 /**
  * The newest bytes of a stream, by offset, in large blocks: a program that prints a lot is read in thousands of small
- * pieces, and each of them would be garbage to collect.
+ * pieces, and each of them would be garbage to collect. So would the blocks: forgotten ones are written again.
  */
 
 /** Size of a block, bytes. */
 const BLOCK_BYTES = 64 * 1024;
+/** Forgotten blocks that are kept to be written again. */
+const MAX_SPARE_BLOCKS = 4;
 
 export interface ReplayBuffer {
   /** Offset of the oldest byte kept. */
@@ -13,7 +15,10 @@ export interface ReplayBuffer {
   end(): number;
   /** The bytes are copied. */
   append(bytes: Uint8Array): void;
-  /** Bytes from this offset on, at most so many; empty at the end. The offset must be kept. They must not be changed. */
+  /**
+   * Bytes from this offset on, at most so many; empty at the end. The offset must be kept. They must not be changed, and
+   * are only good until they are forgotten.
+   */
   read(offset: number, maxBytes: number): Buffer;
   /** Forget blocks that are wholly before this offset. */
   forget(before: number): void;
@@ -21,6 +26,7 @@ export interface ReplayBuffer {
 
 export function createReplayBuffer(): ReplayBuffer {
   const blocks: Buffer[] = [];
+  const spare: Buffer[] = [];
   /** Offset of the first block. */
   let start = 0;
   let end = 0;
@@ -28,7 +34,7 @@ export function createReplayBuffer(): ReplayBuffer {
   /** Room at the end, in the last block or in a new one. */
   const room = (): Buffer => {
     const used = end - start;
-    if (used === blocks.length * BLOCK_BYTES) blocks.push(Buffer.allocUnsafeSlow(BLOCK_BYTES));
+    if (used === blocks.length * BLOCK_BYTES) blocks.push(spare.pop() ?? Buffer.allocUnsafeSlow(BLOCK_BYTES));
     const last = blocks.at(-1) ?? Buffer.alloc(0);
     return last.subarray(used - (blocks.length - 1) * BLOCK_BYTES);
   };
@@ -60,7 +66,8 @@ export function createReplayBuffer(): ReplayBuffer {
     },
     forget(before) {
       while (blocks.length > 0 && start + BLOCK_BYTES <= Math.min(before, end)) {
-        blocks.shift();
+        const block = blocks.shift();
+        if (block !== undefined && spare.length < MAX_SPARE_BLOCKS) spare.push(block);
         start += BLOCK_BYTES;
       }
     },

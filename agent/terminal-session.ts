@@ -4,9 +4,9 @@
  *   living ─► ending (nothing of it may survive) ─► ended (what is left is sent, then terminal.closed)
  */
 import {
-  encodeTerminalBytes,
-  TERMINAL_ACK_EVERY_BYTES,
-  TERMINAL_CHUNK_BYTES,
+  createTerminalEncoder,
+  TERMINAL_INPUT_ACK_EVERY_BYTES,
+  TERMINAL_INPUT_ACK_EVERY_WRITES,
   TERMINAL_REPLAY_BYTES,
   TERMINAL_WINDOW_BYTES,
   type TerminalAgentFrame,
@@ -15,6 +15,7 @@ import {
 import type { Link } from './link.ts';
 import type { Pty, PtyLibrary, PtyProgram } from './pty.ts';
 import { createReplayBuffer } from './replay-buffer.ts';
+import { FRAME_PAYLOAD_BYTES, type TerminalFrames } from './terminal-frames.ts';
 import type { TerminalLeader } from './terminal-leader.ts';
 
 /** After everything was killed, output is read at most this much longer, milliseconds. */
@@ -22,8 +23,12 @@ const LAST_OUTPUT_MS = 1_000;
 
 /** A read of so much is likely not the last; a PTY gives 4,095 bytes at most. */
 const LONG_READ_BYTES = 2_048;
-/** Output of long reads waits this long for more, milliseconds. */
+/** Output of long reads is sent once there is so much of it, bytes … */
+const GATHERED_BYTES = 64 * 1024;
+/** … or it has waited this long for more, milliseconds. */
 const GATHER_MS = 2;
+/** Frames of at most so many bytes of output get memory of their own. */
+const SMALL_OUTPUT_BYTES = 2_048;
 /** The end of a session is told again after this long without an ack, milliseconds. */
 const CLOSED_AGAIN_MS = 10_000;
 
@@ -33,6 +38,7 @@ type ClosedFrame = Extract<TerminalAgentFrame, { type: 'terminal.closed' }>;
 export interface TerminalSessionDeps {
   ptys: PtyLibrary;
   link: Link;
+  frames: TerminalFrames;
   open: OpenFrame;
   program: Pick<PtyProgram, 'file' | 'args' | 'environment' | 'directory'>;
   leader: Pick<TerminalLeader, 'createFilter'>;
@@ -60,15 +66,17 @@ export interface TerminalSession {
 
 /** @throws when the process cannot be made */
 export function createTerminalSession(deps: TerminalSessionDeps): TerminalSession {
-  const { link, open } = deps;
+  const { link, open, frames } = deps;
   const { sessionId } = open;
   const output = createReplayBuffer();
+  const encode = createTerminalEncoder('output', sessionId);
   let acked = 0;
   let sent = 0;
   /** Bytes of input that came, and that the PTY took. */
   let received = 0;
   let taken = 0;
   let takenTold = 0;
+  let writesTaken = 0;
   let isPaused = false;
   /** Nothing lives that could write more. */
   let isLast = false;
@@ -90,12 +98,19 @@ export function createTerminalSession(deps: TerminalSessionDeps): TerminalSessio
     gatherTimer = undefined;
     if (isDisposed) return;
     while (sent < output.end() && sent < acked + TERMINAL_WINDOW_BYTES && link.hasRoom()) {
-      const room = Math.min(TERMINAL_CHUNK_BYTES, acked + TERMINAL_WINDOW_BYTES - sent);
+      const room = Math.min(FRAME_PAYLOAD_BYTES, acked + TERMINAL_WINDOW_BYTES - sent);
       const bytes = output.read(sent, room);
-      if (!link.sendBytes(encodeTerminalBytes({ kind: 'output', sessionId, offset: sent, bytes }))) return;
+      if (!sendOutput(bytes)) return;
       sent += bytes.length;
     }
     if (closed !== null && !isClosedSent && sent >= output.end()) tellClosed(closed);
+  };
+  const sendOutput = (bytes: Buffer): boolean => {
+    if (bytes.length <= SMALL_OUTPUT_BYTES) return link.sendBytes(encode(sent, bytes));
+    const memory = frames.take();
+    const isOnItsWay = link.sendBytes(encode(sent, bytes, memory), () => frames.give(memory));
+    if (!isOnItsWay) frames.give(memory);
+    return isOnItsWay;
   };
   /** Again and again: the server may have been unable to write it down. */
   const tellClosed = (frame: ClosedFrame): void => {
@@ -109,7 +124,7 @@ export function createTerminalSession(deps: TerminalSessionDeps): TerminalSessio
    * that is gathered, for a frame costs the agent, the server and the client as much as thousands of bytes.
    */
   const pumpSoon = (readBytes: number): void => {
-    const isGathering = readBytes >= LONG_READ_BYTES && output.end() - sent < TERMINAL_CHUNK_BYTES;
+    const isGathering = readBytes >= LONG_READ_BYTES && output.end() - sent < GATHERED_BYTES;
     if (isGathering) gatherTimer ??= setTimeout(pump, GATHER_MS);
     else pump();
   };
@@ -139,6 +154,7 @@ export function createTerminalSession(deps: TerminalSessionDeps): TerminalSessio
   };
   const tellTaken = (): void => {
     takenTold = taken;
+    writesTaken = 0;
     link.send({ type: 'terminal.inputAck', sessionId, offset: taken });
   };
 
@@ -155,8 +171,10 @@ export function createTerminalSession(deps: TerminalSessionDeps): TerminalSessio
     },
     onTaken: (count) => {
       taken += count;
-      // Not each key: the window is wide. All of it once it is half used, or when little is said.
-      if (taken - takenTold >= TERMINAL_ACK_EVERY_BYTES) tellTaken();
+      writesTaken += 1;
+      // Not each key: the window is wide.
+      const isMuch = taken - takenTold >= TERMINAL_INPUT_ACK_EVERY_BYTES;
+      if (isMuch || writesTaken >= TERMINAL_INPUT_ACK_EVERY_WRITES) tellTaken();
     },
   });
 

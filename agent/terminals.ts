@@ -16,6 +16,7 @@ import type { Machine } from './machine.ts';
 import { readBootId, readProcess } from './proc.ts';
 import { loadPtyLibrary, type PtyLibrary } from './pty.ts';
 import { enteringCgroup, findProgram } from './shells.ts';
+import { createTerminalFrames } from './terminal-frames.ts';
 import { createTerminalLeader } from './terminal-leader.ts';
 import { createTerminalSession, type OpenFrame, type TerminalSession } from './terminal-session.ts';
 
@@ -64,6 +65,7 @@ export async function createTerminals(deps: TerminalsDeps): Promise<Terminals> {
   const { link, log, home } = deps;
   const folder = join(home, 'terminals');
   const sessions = new Map<string, TerminalSession>();
+  const frames = createTerminalFrames();
   const kill = (sessionId: string, pid: number | null, processStart: string | null): Promise<number> =>
     killCommand(
       { commandId: sessionId, pid, processStart },
@@ -126,6 +128,7 @@ export async function createTerminals(deps: TerminalsDeps): Promise<Terminals> {
     const session = createTerminalSession({
       ptys: library,
       link,
+      frames,
       open: frame,
       program: { file, args, environment, directory },
       leader,

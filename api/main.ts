@@ -1,7 +1,9 @@
 /** The API process. */
 import { runService } from '../run-service.ts';
+import { letHeapGrow } from './heap-growth.ts';
 import { startApi } from './server.ts';
 
+letHeapGrow();
 await runService('api', async (config, log) => {
   const api = await startApi(config, log);
   if (api.admin.created && api.admin.generatedPassword !== null) {

@@ -2,6 +2,7 @@
  * One client of an interactive terminal. In text, output is JSON and counts as read once it has left; in binary it is
  * bytes, and counts as read when the client says so (`ack`).
  */
+import type { Writable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
 import type { WebSocket } from 'ws';
 import {
@@ -29,13 +30,15 @@ export interface TerminalClient extends RelayClient {
 export interface TerminalClientDeps {
   shutdown: AbortSignal;
   isBinary: boolean;
+  /** The connection under the socket. */
+  transport: Pick<Writable, 'cork' | 'uncork' | 'writableCorked'>;
   /** Facts of `ready`. */
   session: () => { session_id: string; agent_id: string; resumed: boolean };
 }
 
 /** Takes over an accepted socket. What it says before `begin` waits unread. */
 export function createTerminalClient(ws: WebSocket, deps: TerminalClientDeps): TerminalClient {
-  const { isBinary } = deps;
+  const { isBinary, transport } = deps;
   let relay: Relay | null = null;
   let isReady = false;
   let deadline: NodeJS.Timeout | undefined;
@@ -67,6 +70,12 @@ export function createTerminalClient(ws: WebSocket, deps: TerminalClientDeps): T
     ws.resume();
   };
 
+  /** What an agent's socket gave in one read leaves in one write. */
+  const gatherWrites = (): void => {
+    if (transport.writableCorked > 0) return;
+    transport.cork();
+    process.nextTick(() => transport.uncork());
+  };
   const outputText = (offset: number, bytes: Buffer): void => {
     const end = offset + bytes.length;
     const frame: TerminalFrame = { type: 'output', data: { chunk: decoder.write(bytes), offset: end } };
@@ -94,6 +103,7 @@ export function createTerminalClient(ws: WebSocket, deps: TerminalClientDeps): T
     },
     output(offset, bytes) {
       if (live.closed.aborted) return;
+      gatherWrites();
       // Its bytes stay as they are until they have left: nobody writes into a frame that was received.
       if (isBinary) ws.send(bytes, { binary: true });
       else outputText(offset, bytes);

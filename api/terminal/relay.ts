@@ -8,9 +8,10 @@
  *  C. Input is kept until the PTY has it, and sent again from the offset that the agent names.
  */
 import {
-  encodeTerminalBytes,
+  createTerminalEncoder,
   TERMINAL_ACK_EVERY_BYTES,
   TERMINAL_CHUNK_BYTES,
+  TERMINAL_INPUT_ACK_EVERY_BYTES,
   TERMINAL_INPUT_WINDOW_BYTES,
   TERMINAL_WINDOW_BYTES,
   type TerminalAgentFrame,
@@ -79,11 +80,12 @@ export interface Relay {
 
 /** Typed bytes that wait above which a client is held, and below which it goes on. */
 const HOLD_INPUT_BYTES = TERMINAL_INPUT_WINDOW_BYTES - TERMINAL_CHUNK_BYTES;
-const RELEASE_INPUT_BYTES = HOLD_INPUT_BYTES - TERMINAL_ACK_EVERY_BYTES / 2;
+const RELEASE_INPUT_BYTES = HOLD_INPUT_BYTES - TERMINAL_INPUT_ACK_EVERY_BYTES / 2;
 
 export function createRelay(deps: RelayDeps): Relay {
   const { recorder, send } = deps;
   const { id: sessionId, agentId } = deps.session;
+  const encode = createTerminalEncoder('input', sessionId);
   let client: RelayClient | null = null;
   let isNew = false;
   /** An attach is out and not answered (B). */
@@ -107,7 +109,7 @@ export function createRelay(deps: RelayDeps): Relay {
     send({ type: 'terminal.attach', sessionId, offset, attended: client !== null });
   };
   const sendInput = ({ offset, bytes }: { offset: number; bytes: Buffer }): void =>
-    void deps.sendBytes(encodeTerminalBytes({ kind: 'input', sessionId, offset, bytes }));
+    void deps.sendBytes(encode(offset, bytes));
   const releaseInput = (taken: number): void => {
     inputTaken = Math.max(inputTaken, taken);
     waiting = waiting.filter(({ offset, bytes }) => offset + bytes.length > inputTaken);

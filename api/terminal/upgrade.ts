@@ -82,6 +82,7 @@ async function serveInteractive(
       createTerminalClient(ws, {
         shutdown: deps.shutdown,
         isBinary: query.binary === '1',
+        transport: upgrade.request.socket,
         session: () => facts,
       }),
   );
