@@ -60,7 +60,7 @@ export async function benchCommands(
 }
 
 /** Start the floor (bench/processes/floor-server.ts) and its peer; both end with the installation. */
-async function startFloor(installation: Installation): Promise<{ run(): Promise<void> }> {
+export async function startFloor(installation: Installation): Promise<{ run(): Promise<void> }> {
   const { databaseUrl } = installation;
   const match = await installation.startPeer(
     'floor-server',

@@ -22,6 +22,10 @@ export interface Installation {
   temporalAddress: string;
   agentId: string;
   token: string;
+  /** For files of a measurement; removed at the end. */
+  home: string;
+  /** Number of a running program: api, worker, agent. */
+  pidOf(name: string): number;
   call<T>(method: string, path: string, body?: unknown): Promise<T>;
   /** Start a program of bench/processes; returns the match of its ready line. */
   startPeer(name: string, env: Record<string, string>, readyLine: RegExp): Promise<RegExpMatchArray | null>;
@@ -110,6 +114,8 @@ export async function startInstallation(): Promise<Installation> {
     temporalAddress: temporal.address,
     agentId: agent.agentId,
     token,
+    home,
+    pidOf: (name) => supervisor.pids()[name] ?? 0,
     call,
     startPeer: (name, extra, line) => start(name, `bench/processes/${name}.ts`, extra, line),
     async stop() {

@@ -3,9 +3,12 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { cpus, totalmem } from 'node:os';
 import { benchChat } from './chat.ts';
 import { benchEtags } from './etag.ts';
+import { fleetSections } from './fleet/sections.ts';
 import type { Installation } from './installation.ts';
 import { benchLists } from './lists.ts';
-import { printTable } from './statistics.ts';
+import { benchSchedules } from './schedules.ts';
+import { figuresOf, printTable } from './statistics.ts';
+import { benchTerminals } from './terminal.ts';
 
 interface SectionResult {
   /** For the table. */
@@ -23,8 +26,13 @@ type Section = (
 const ETAG_GOAL = 10;
 /** A page of ours against one of hand-written SQL. */
 const LISTS_GOAL = 1.5;
+/** Schedules due in one second against plain workflows: runs begun per second. */
+const SCHEDULES_GOAL = 0.5;
 /** Added latency of a token, milliseconds. */
 const CHAT_GOAL_MS = 0.5;
+/** A terminal against a bare pipe: bytes a second, and the time to an echo. */
+const TERMINAL_SPEED_GOAL = 0.8;
+const TERMINAL_ECHO_GOAL = 1.5;
 
 const sections = {
   async chat(installation, report, quick) {
@@ -80,6 +88,54 @@ const sections = {
     const rows = [row('first page', figures.first), row(`page ${figures.deepPage}`, figures.deep)];
     return { rows, figures };
   },
+  async terminal(installation, report, quick) {
+    const scale = quick
+      ? { rounds: 2, mebibytes: 32, samples: 200 }
+      : { rounds: 5, mebibytes: 100, samples: 600 };
+    const figures = await benchTerminals(installation, report, scale);
+    const { ours, peer } = figures;
+    const shared = { 'peer is': 'node-pty and ws, nothing between' };
+    const speed = (values: readonly number[]): string => `${figuresOf(values).p50.toFixed(1)} MiB/s`;
+    const echo = (what: 'p50' | 'p99', ratio: number) => ({
+      measured: `(g) terminal, key to echo: ${what}`,
+      ours: ms(ours.echoMs[what]),
+      peer: ms(peer.echoMs[what]),
+      ...shared,
+      ratio: ratio.toFixed(2),
+      goal: `<= ${TERMINAL_ECHO_GOAL}`,
+      verdict: ratio <= TERMINAL_ECHO_GOAL ? 'met' : 'NOT MET',
+    });
+    const throughput = {
+      measured: `(g) terminal, ${figures.mebibytes} MiB printed: throughput`,
+      ours: speed(ours.mebibytesPerSecond),
+      peer: speed(peer.mebibytesPerSecond),
+      ...shared,
+      ratio: figures.throughputRatio.toFixed(2),
+      goal: `>= ${TERMINAL_SPEED_GOAL}`,
+      verdict: figures.throughputRatio >= TERMINAL_SPEED_GOAL ? 'met' : 'NOT MET',
+    };
+    return {
+      rows: [throughput, echo('p50', figures.echoP50Ratio), echo('p99', figures.echoP99Ratio)],
+      figures,
+    };
+  },
+  async schedules(installation, report, quick) {
+    const scale = quick ? { count: 200, rawCount: 200 } : { count: 1_000, rawCount: 500 };
+    const figures = await benchSchedules(installation, report, scale);
+    const ratio = figures.drainPerSecond / figures.rawPerSecond;
+    const { min, max } = figures.runsPerSchedule;
+    const row = {
+      measured: `(h) ${figures.schedules} schedules due at once: runs begun`,
+      ours: rate(figures.drainPerSecond),
+      peer: rate(figures.rawPerSecond),
+      'peer is': 'raw workflow, one activity',
+      ratio: ratio.toFixed(2),
+      goal: `>= ${SCHEDULES_GOAL}`,
+      verdict: ratio >= SCHEDULES_GOAL && min === 1 && max === 1 ? 'met' : 'NOT MET',
+    };
+    return { rows: [row], figures: { ...figures, ratio } };
+  },
+  ...fleetSections,
 } satisfies Record<string, Section>;
 
 type SectionName = keyof typeof sections;

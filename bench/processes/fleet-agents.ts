@@ -16,8 +16,9 @@ import { PRESENCE_INTERVAL_MS, PROTOCOL_VERSION, type RunFrame } from '../../con
 const HEARTBEAT_GROUPS = 300;
 const EMPTY_SHA256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
 
-const { FLEET_URL: url, FLEET_FILE: file } = process.env;
-if (url === undefined || file === undefined) throw new Error('FLEET_URL and FLEET_FILE are needed');
+const { FLEET_URL = '', FLEET_FILE: file } = process.env;
+if (FLEET_URL === '' || file === undefined) throw new Error('FLEET_URL and FLEET_FILE are needed');
+const url = `${FLEET_URL.replace('http', 'ws')}/v1/agent`;
 const identities = JSON.parse(readFileSync(file, 'utf8')) as { agentId: string; token: string }[];
 
 /** What happened since the last reset. */
@@ -69,7 +70,7 @@ function createAgent({ agentId, token }: { agentId: string; token: string }): Ag
   const connect = (): Promise<void> =>
     new Promise((resolve) => {
       counts.attempts += 1;
-      const ws = new WebSocket(`${url.replace('http', 'ws')}/v1/agent`, {
+      const ws = new WebSocket(url, {
         headers: { authorization: `Bearer ${token}` },
         perMessageDeflate: false,
         handshakeTimeout: WELCOME_DEADLINE_MS,
