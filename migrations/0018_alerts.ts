@@ -73,11 +73,12 @@ export const alerts: Migration = {
     create table alert_conditions (
       rule_id uuid not null references alert_rules (id) on delete cascade,
       subject_id text not null,
-      since timestamptz(3) not null,
+      -- Both to the microsecond, like now(): rounded up, a time that is to last no time at all would not be over yet.
+      since timestamptz not null,
       -- Which occurrence it is, where a condition can happen again without ending.
       evidence text,
       -- It does not hold any more; null while it does.
-      ended_at timestamptz(3),
+      ended_at timestamptz,
       -- Its alert, also when a person has resolved that one; null while it has not lasted long enough.
       alert_id uuid references alerts (id) on delete set null,
       primary key (rule_id, subject_id)

@@ -34,12 +34,13 @@ export const schedules: Migration = {
       synced_at timestamptz(3),
       sync_error text,
       sync_attempts integer not null default 0,
-      next_sync_at timestamptz(3) not null default now(),
+      -- To the microsecond, like now(): rounded up, what is due at once would not be due yet.
+      next_sync_at timestamptz not null default now(),
       server_fingerprint text,
       server_agrees boolean,
       looked_at timestamptz(3),
       accounted_until timestamptz(3) not null default now(),
-      account_at timestamptz(3),
+      account_at timestamptz,
       created_at timestamptz(3) not null default now(),
       updated_at timestamptz(3) not null default now(),
       deleted_at timestamptz(3)

@@ -64,7 +64,8 @@ export const webhooks: Migration = {
       body text,
       state text not null default 'pending' check (state in ('pending', 'delivered', 'failed', 'canceled')),
       attempts integer not null default 0,
-      next_attempt_at timestamptz(3) not null default now(),
+      -- To the microsecond, like now(): rounded up, what is due at once would not be due yet.
+      next_attempt_at timestamptz not null default now(),
       give_up_at timestamptz(3) not null,
       -- Of the last attempt.
       status integer,

@@ -85,6 +85,24 @@ const emit = (...types: string[]) =>
     types.map((type) => ({ type }) as never),
   );
 
+/**
+ * What was emitted is below the horizon: it lies behind every open transaction of the server, those of other databases
+ * included, and other tests have some.
+ */
+async function allSettled(): Promise<void> {
+  const isOpen =
+    'select exists (select 1 from events where xid >= pg_snapshot_xmin(pg_current_snapshot())) as is_open';
+  while ((await queryOne<{ is_open: boolean }>(db, isOpen))?.is_open) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+/** One round over all that was emitted. */
+async function feed(): Promise<number> {
+  await allSettled();
+  return feedWebhooks(deps, never);
+}
+
 const deliveriesOf = (targetId: string) =>
   query<{ type: string; state: string; attempts: number }>(
     db,
@@ -111,10 +129,10 @@ describe('the feed', () => {
     const all = await subscribe();
     const tasks = await subscribe({ eventTypes: ['task.*', 'agent.online'] });
     await emit('task.created', 'command.sent', 'agent.online', 'task.completed');
-    expect(await feedWebhooks(deps, never)).toBe(4 + 3 + 2);
+    expect(await feed()).toBe(4 + 3 + 2);
     expect(await typesOf(all.id)).toEqual(['task.created', 'command.sent', 'agent.online', 'task.completed']);
     expect(await typesOf(tasks.id)).toEqual(['task.created', 'agent.online', 'task.completed']);
-    expect(await feedWebhooks(deps, never)).toBe(0);
+    expect(await feed()).toBe(0);
   });
 
   it('takes each once although many take at the same time', async () => {
@@ -125,7 +143,7 @@ describe('the feed', () => {
         ...Array.from({ length: 4 }, () => feedWebhooks(deps, never)),
       ]);
     }
-    await feedWebhooks(deps, never);
+    await feed();
     expect(await typesOf(id)).toHaveLength(200);
     expect((await bells()).filter(({ kind }) => kind === 'start_webhook')).toHaveLength(1);
   });
@@ -152,7 +170,7 @@ describe('the feed', () => {
     expect(await typesOf(id)).toEqual([]);
     release();
     await late;
-    await feedWebhooks(deps, never);
+    await feed();
     expect((await typesOf(id)).sort()).toEqual(['task.completed', 'task.failed']);
   });
 
@@ -175,7 +193,7 @@ describe('the feed', () => {
     const { id } = await subscribe();
     release();
     await early;
-    await feedWebhooks(deps, never);
+    await feed();
     expect(await typesOf(id)).toEqual(['task.failed']);
   });
 
@@ -183,23 +201,24 @@ describe('the feed', () => {
     const { id } = await subscribe({ eventTypes: ['task.created'] });
     for (let page = 0; page < 3; page++)
       await emit(...Array.from({ length: 400 }, (_, n) => (n === 0 ? 'task.created' : 'task.updated')));
+    await allSettled();
     expect(await takeEvents(deps)).toMatchObject({ isMore: true });
-    await feedWebhooks(deps, never);
+    await feed();
     expect(await typesOf(id)).toHaveLength(3);
   });
 
   it('passes by what happens while it is paused, and goes on afterwards', async () => {
     const { id } = await subscribe();
     await emit('task.created');
-    await feedWebhooks(deps, never);
+    await feed();
     await changeWebhook(deps, admin, id, { state: 'paused' });
     await emit('task.updated');
-    await feedWebhooks(deps, never);
+    await feed();
     expect(await drain(id)).toEqual({ kind: 'over' });
     expect(receiver.taken).toHaveLength(0);
     await changeWebhook(deps, admin, id, { state: 'active' });
     await emit('task.completed');
-    await feedWebhooks(deps, never);
+    await feed();
     expect(await typesOf(id)).toEqual(['task.created', 'task.completed']);
     await drain(id, 2);
     expect(
@@ -213,7 +232,7 @@ describe('the feed', () => {
   it('costs one query and no row where nobody subscribes', async () => {
     await emit('task.created', 'task.updated');
     const before = await queryOne(db, 'select xid, id from webhook_cursor');
-    expect(await feedWebhooks(deps, never)).toBe(0);
+    expect(await feed()).toBe(0);
     expect(await queryOne(db, 'select xid, id from webhook_cursor')).toEqual(before);
     expect(await bells()).toEqual([]);
   });
@@ -223,22 +242,22 @@ describe('the bell', () => {
   it('starts a workflow, wakes a sleeping one, and leaves a working one alone', async () => {
     const { id } = await subscribe();
     await emit('task.created');
-    await feedWebhooks(deps, never);
+    await feed();
     await emit('task.updated');
-    await feedWebhooks(deps, never);
+    await feed();
     expect(await bells()).toEqual([{ kind: 'start_webhook', workflowId: `webhook/${id}/1` }]);
     receiver.answer(503);
     expect(await drain(id)).toMatchObject({ kind: 'sleep' });
     expect(await targetOf(id)).toMatchObject({ drain: 'sleeping', runNo: 1 });
     await emit('task.completed');
-    await feedWebhooks(deps, never);
+    await feed();
     expect((await bells()).at(-1)).toEqual({ kind: 'signal', workflowId: `webhook/${id}/1` });
     receiver.answer(204);
     await hurry();
     expect(await drain(id)).toEqual({ kind: 'over' });
     expect(await targetOf(id)).toMatchObject({ drain: 'idle', hasNews: false });
     await emit('task.archived');
-    await feedWebhooks(deps, never);
+    await feed();
     expect((await bells()).at(-1)).toEqual({ kind: 'start_webhook', workflowId: `webhook/${id}/2` });
     // A workflow of an earlier number has nothing to say any more.
     expect(await drain(id, 1)).toEqual({ kind: 'over' });
@@ -248,7 +267,7 @@ describe('the bell', () => {
   it('is rung again for what a lost workflow left', async () => {
     const { id } = await subscribe();
     await emit('task.created');
-    await feedWebhooks(deps, never);
+    await feed();
     expect(await freeLostTargets(deps)).toBe(0);
     await db.raw(`update webhook_targets set active_at = now() - interval '1 hour'`);
     await db.raw(`update webhook_deliveries set next_attempt_at = now() - interval '1 hour'`);
@@ -264,7 +283,7 @@ describe('a delivery', () => {
     await insertEvents(db, [
       { type: 'alert.opened' as never, agentId: 'a1', data: { severity: 'critical' } },
     ]);
-    await feedWebhooks(deps, never);
+    await feed();
     await drain(id);
     const [taken] = receiver.taken;
     if (taken === undefined) throw new Error('nothing came');
@@ -281,14 +300,14 @@ describe('a delivery', () => {
     ).toThrow();
     const { secret: next } = await rotateWebhookSecret(deps, admin, id, null);
     await emit('task.created');
-    await feedWebhooks(deps, never);
+    await feed();
     await drain(id, 2);
     const rotated = receiver.taken[1];
     for (const key of [secret, next])
       new Webhook(key).verify(rotated?.body ?? '', (rotated?.headers ?? {}) as Record<string, string>);
     await db.raw(`update webhooks set previous_until = now() - interval '1 second'`);
     await emit('task.created');
-    await feedWebhooks(deps, never);
+    await feed();
     await drain(id, 3);
     expect(String(receiver.taken[2]?.headers['webhook-signature']).split(' ')).toHaveLength(1);
   });
@@ -297,7 +316,7 @@ describe('a delivery', () => {
     const { id } = await subscribe();
     receiver.answer(500);
     await emit('task.created');
-    await feedWebhooks(deps, never);
+    await feed();
     for (let round = 0; round < 3; round++) {
       await hurry();
       expect(await drain(id)).toMatchObject({ kind: 'sleep' });
@@ -321,7 +340,7 @@ describe('a delivery', () => {
     const { id } = await subscribe();
     receiver.answer(500);
     await emit('task.created');
-    await feedWebhooks(deps, never);
+    await feed();
     await drain(id);
     await db.raw(`update webhook_deliveries set next_attempt_at = now(), give_up_at = now()`);
     expect(await drain(id)).toEqual({ kind: 'over' });
@@ -332,7 +351,7 @@ describe('a delivery', () => {
     const { id } = await subscribe();
     await db.raw(`update webhooks set url = 'http://10.0.0.1/'`);
     await emit('task.created');
-    await feedWebhooks(deps, never);
+    await feed();
     expect(await drain(id)).toEqual({ kind: 'over' });
     const [delivery] = (await listWebhookDeliveries(deps, admin, id, { limit: 50 })).items;
     expect(delivery).toMatchObject({ state: 'failed', errorCode: 'address_not_allowed', attempts: 1 });
@@ -347,7 +366,7 @@ describe('a delivery', () => {
       receiver.answer(status);
       if (reason === 'failing') await db.raw(`update webhooks set failing_since = now() - interval '6 days'`);
       await emit('task.created', 'task.updated');
-      await feedWebhooks(deps, never);
+      await feed();
       expect(await drain(id)).toEqual({ kind: 'over' });
       expect(await getWebhook(deps, admin, id)).toMatchObject({
         state: 'disabled',
@@ -364,7 +383,7 @@ describe('a delivery', () => {
   it('is recorded once when two rounds make it at the same time', async () => {
     const { id } = await subscribe();
     await emit('task.created');
-    await feedWebhooks(deps, never);
+    await feed();
     await Promise.all([drain(id), drain(id)]);
     expect(await deliveriesOf(id)).toEqual([{ type: 'task.created', state: 'delivered', attempts: 1 }]);
     expect(new Set(receiver.taken.map(({ headers }) => headers['webhook-id'])).size).toBe(1);
@@ -374,7 +393,7 @@ describe('a delivery', () => {
     const { id } = await subscribe();
     receiver.answer(410);
     await emit('task.created', 'task.updated');
-    await feedWebhooks(deps, never);
+    await feed();
     await drain(id);
     receiver.answer(200);
     await changeWebhook(deps, admin, id, { state: 'active' });
@@ -411,7 +430,7 @@ describe('the callback of a task', () => {
     const { id } = await make('callback-token');
     for (const state of ['proposing', 'awaiting_decision', 'running', 'proposing', 'completed'] as const)
       await updateTask(db, id, { state });
-    await feedWebhooks(deps, never);
+    await feed();
     expect(await bells()).toContainEqual({ kind: 'start_webhook', workflowId: `webhook/${id}/1` });
     receiver.answer(({ body }) => (body.includes('in_progress') && receiver.taken.length < 3 ? 500 : 204));
     while ((await drain(id)).kind !== 'over') await hurry();
@@ -439,7 +458,7 @@ describe('the callback of a task', () => {
     const { id } = await make();
     await updateTask(db, id, { state: 'running' });
     await updateTask(db, id, { state: 'failed' });
-    await feedWebhooks(deps, never);
+    await feed();
     receiver.answer(({ body }) => (body.includes('in_progress') ? 422 : 204));
     expect(await drain(id)).toEqual({ kind: 'over' });
     expect(receiver.taken.map(({ status }) => status)).toEqual([422, 204]);
@@ -465,7 +484,7 @@ describe('the callback of a task', () => {
 it('forgets what ended long ago, and callbacks of which nothing is left', async () => {
   const { id } = await subscribe();
   await emit('task.created');
-  await feedWebhooks(deps, never);
+  await feed();
   await drain(id);
   await db.raw(`insert into webhook_targets (id, kind) values (gen_random_uuid(), 'callback')`);
   expect(await deleteOldDeliveries(db, new Date(Date.now() + 60_000), 10)).toBe(1);
@@ -480,7 +499,7 @@ it('puts its secrets under a new first key', async () => {
   expect(await resealSecrets({ db, secrets, log: deps.log })).toEqual({ resealed: 3, unreadable: 0 });
   const both = { ...deps, secrets: createSecretBox([keyOf('second')]) };
   await emit('task.created');
-  await feedWebhooks(deps, never);
+  await feed();
   await drainTarget(both, { targetId: id, runNo: 1 }, never);
   new Webhook(secret).verify(
     receiver.taken[0]?.body ?? '',

@@ -4,7 +4,7 @@ import { executionScenarios } from '../agent/execution-scenarios.ts';
 import { killScenarios } from '../agent/kill-scenarios.ts';
 import { protocolScenarios } from '../agent/protocol-scenarios.ts';
 import { restartScenarios } from '../agent/restart-scenarios.ts';
-import { pythonAgent } from './python-agent.ts';
+import { pythonAgent } from '../agent-python/python-agent.ts';
 
 describe('protocol', () => protocolScenarios(pythonAgent));
 describe('execution', () => executionScenarios(pythonAgent));
