@@ -210,7 +210,6 @@ const countsShape = {
   skipped: z.int().meta({ description: 'Offline, revoked, or without a script that fits' }),
 };
 export const rolloutCountsSchema = z.object(countsShape);
-export type RolloutCounts = z.infer<typeof rolloutCountsSchema>;
 
 export const rolloutBatchSchema = z
   .object({

@@ -25,9 +25,8 @@ export const eventTypeGroups = [...new Set(eventTypes.map((type) => `${type.spli
 /** What one may subscribe to: an event, all with a prefix, or all. */
 export const subscribableTypes = ['*', ...eventTypeGroups, ...eventTypes] as const;
 
-/** The type of a delivery: an event's, or one of ours. */
+/** The type of a delivery that is no event's. */
 export const TEST_DELIVERY_TYPE = 'webhook.test';
-export const CALLBACK_DELIVERY_TYPE = 'task.status';
 
 /** 24 to 64 bytes in base64 after `whsec_`, as Standard Webhooks has it. */
 export const webhookSecretSchema = z

@@ -142,17 +142,3 @@ export async function replaceMembers(
     },
   );
 }
-
-/** Public ids of tasks become tasks of the team. */
-export async function giveTasksToTeam(
-  db: Queryable,
-  teamId: string,
-  taskIds: readonly string[],
-): Promise<void> {
-  await execute(
-    db,
-    `update tasks set team_id = :team_id, rev = rev + 1, updated_at = now()
-     where public_id = any(cast(:ids as text[])) and team_id is null`,
-    { team_id: teamId, ids: [...taskIds] },
-  );
-}

@@ -33,12 +33,6 @@ export async function listTeams(deps: DomainDeps, actor: Actor): Promise<TeamVie
   return present(deps.db, await listRows(deps.db));
 }
 
-/** @throws forbidden, not_found */
-export async function getTeam(deps: DomainDeps, actor: Actor, id: string): Promise<TeamView> {
-  assertCan(actor.principal, 'read', 'team');
-  return presentOne(deps.db, id);
-}
-
 /**
  * @throws forbidden, team_type_not_found, role_id_required, role_not_found, invalid_role_for_team_type,
  *   template_not_found, invalid_request (too many), idempotency_conflict

@@ -1,6 +1,5 @@
 /** The agent that a client names by its address, also one that nobody has registered yet. */
 import { isProblem, problem } from '../../contracts/errors.ts';
-import { listAgentUrls } from '../../db/url-agents.ts';
 import { resolveAgentRef } from '../agents/resolve-ref.ts';
 import type { Actor } from '../deps.ts';
 import { can } from '../policy.ts';
@@ -42,9 +41,3 @@ async function assertReachable(deps: UrlAgentDeps, url: string, ref: string): Pr
   if (answer.kind === 'failed' && !answer.mayHaveArrived && answer.code !== 'connect_failed')
     throw problem('agent_not_found', { agentId: ref });
 }
-
-/** The agent's address, or null where it has none. */
-export const findAgentUrl = async (
-  { db }: Pick<UrlAgentDeps, 'db'>,
-  agentId: string,
-): Promise<string | null> => (await listAgentUrls(db, [agentId])).get(agentId) ?? null;
