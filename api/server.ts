@@ -33,7 +33,6 @@ import { resealSecrets } from '../domain/reseal-secrets.ts';
 import { createSharedCounts } from '../domain/shared-counts.ts';
 import { readModelHealth } from '../domain/stats/model-health.ts';
 import type { TerminalLimits } from '../domain/terminal/limits.ts';
-import { createCircuits } from '../domain/url-agents/circuits.ts';
 import type { TemporalClient } from '../temporal/connection.ts';
 import { createApiAnnouncer } from './announcer.ts';
 import { type AppOptions, createApp } from './app.ts';
@@ -190,7 +189,6 @@ export async function startApi(
       assistant: createAssistant(running, { db, log }),
       webhookUrls: core.outbounds.webhooks,
       agentUrls: core.outbounds.agents,
-      circuits: createCircuits(domain),
       presence: bridge.presence,
       isProduction: config.nodeEnv === 'production',
       serverName: config.projectName,

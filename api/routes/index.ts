@@ -1,7 +1,6 @@
 /** Every route with a contract, by family. A new file of routes is one line here. */
 import type { PresencePort } from '../../domain/agents/presence.ts';
 import type { Assistant } from '../../domain/assistant/metered.ts';
-import type { CircuitsPort } from '../../domain/autopilot/circuits.ts';
 import type { HubTools } from '../../domain/hub-tools/run.ts';
 import type { IdentityDeps } from '../../domain/identity/deps.ts';
 import type { InstallerPort } from '../../domain/installer/port.ts';
@@ -74,8 +73,6 @@ export type RouteDeps = IdentityDeps & {
   assistant: Assistant;
   webhookUrls: WebhookDeps['webhookUrls'];
   agentUrls: UrlAgentDeps['agentUrls'];
-  /** Of agents with an address. */
-  circuits: CircuitsPort;
   presence: PresencePort;
   isProduction: boolean;
   /** Name under which the server answers. */

@@ -7,7 +7,6 @@ import {
   anantaStopAutopilotRoute,
   anantaTickAutopilotRoute,
 } from '../../../contracts/families/ananta/autopilot.ts';
-import { type CircuitsPort, noCircuits } from '../../../domain/autopilot/circuits.ts';
 import {
   type AutopilotStatus,
   getAutopilotStatus,
@@ -18,17 +17,12 @@ import {
 import { tickNow } from '../../../domain/autopilot/tick.ts';
 import type { DomainDeps } from '../../../domain/deps.ts';
 import { requestKeyOf } from '../../../domain/idempotency.ts';
+import { listCircuits, resetCircuits, type WorkerCircuit } from '../../../domain/url-agents/circuits.ts';
 import { type MountedRoute, mount } from '../../mount.ts';
 import { success } from './envelope.ts';
 
-export type AnantaAutopilotDeps = DomainDeps & {
-  /** Of workers addressed by URL; absent: there are none. */
-  circuits?: CircuitsPort;
-};
-
 /** `/tasks/autopilot` */
-export function anantaAutopilotRoutes(deps: AnantaAutopilotDeps): MountedRoute[] {
-  const { circuits = noCircuits } = deps;
+export function anantaAutopilotRoutes(deps: DomainDeps): MountedRoute[] {
   const present = async (status: AutopilotStatus): Promise<AnantaAutopilotStatus> => ({
     running: status.running,
     interval_seconds: status.intervalMs / 1000,
@@ -47,7 +41,7 @@ export function anantaAutopilotRoutes(deps: AnantaAutopilotDeps): MountedRoute[]
     budget_label: status.budgetLabel,
     security_level: status.securityLevel,
     effective_security_policy: { level: status.securityLevel, mode: modeOfLevel[status.securityLevel] },
-    circuit_breakers: presentCircuits(await circuits.list()),
+    circuit_breakers: presentCircuits(await listCircuits(deps)),
   });
 
   return [
@@ -79,12 +73,16 @@ export function anantaAutopilotRoutes(deps: AnantaAutopilotDeps): MountedRoute[]
     }),
     mount(anantaCircuitsRoute, async () => ({
       status: 200,
-      body: success(presentCircuits(await circuits.list())),
+      body: success(presentCircuits(await listCircuits(deps))),
     })),
     mount(anantaResetCircuitsRoute, async (request) => {
       const workerUrl = request.body.worker_url?.trim() || null;
-      const reset = await circuits.reset(request, workerUrl);
-      const data = { reset, worker_url: workerUrl, circuit_breakers: presentCircuits(await circuits.list()) };
+      const reset = await resetCircuits(deps, request, workerUrl);
+      const data = {
+        reset,
+        worker_url: workerUrl,
+        circuit_breakers: presentCircuits(await listCircuits(deps)),
+      };
       return { status: 200, body: success(data) };
     }),
   ];
@@ -92,7 +90,7 @@ export function anantaAutopilotRoutes(deps: AnantaAutopilotDeps): MountedRoute[]
 
 const seconds = (date: Date | null): number | null => (date === null ? null : date.getTime() / 1000);
 
-function presentCircuits(workers: Awaited<ReturnType<CircuitsPort['list']>>) {
+function presentCircuits(workers: readonly WorkerCircuit[]) {
   const open = workers.filter(({ openUntil }) => openUntil !== null && openUntil.getTime() > Date.now());
   return {
     open_count: open.length,
