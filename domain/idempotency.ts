@@ -39,6 +39,25 @@ export async function claimIdempotencyKey(trx: Trx, claim: NewIdempotencyKey): P
 }
 
 /**
+ * Claim the key of a request for what this transaction is about to make under `resourceId`. Without a key nothing is
+ * claimed.
+ * @returns the id of what the key has made before; undefined: go on and make it
+ * @throws idempotency_conflict
+ */
+export async function claimRequest(
+  trx: Trx,
+  principal: Pick<Principal, 'id'>,
+  requestKey: RequestKey | null,
+  resourceKind: string,
+  resourceId: string,
+): Promise<string | undefined> {
+  if (requestKey === null) return undefined;
+  const claim = { principalId: principal.id, ...requestKey, resourceKind, resourceId };
+  const answer = await claimIdempotencyKey(trx, claim);
+  return answer.claimed ? undefined : answer.resourceId;
+}
+
+/**
  * Claim the key for something whose reply holds a secret. Only a hash of the secret is kept, so the reply cannot
  * be given again: a repeat is refused instead of making a second secret.
  * @throws conflict on a repeat, idempotency_conflict as `claimIdempotencyKey`
@@ -65,10 +84,7 @@ export async function isRepeatedRequest(
   act: string,
   resourceId: string,
 ): Promise<boolean> {
-  if (requestKey === null) return false;
-  const { key, bodySha256 } = requestKey;
-  const claim = { principalId: principal.id, key, bodySha256, resourceKind: act, resourceId };
-  return !(await claimIdempotencyKey(trx, claim)).claimed;
+  return (await claimRequest(trx, principal, requestKey, act, resourceId)) !== undefined;
 }
 
 /** What a request says about its Idempotency-Key; null without one. */

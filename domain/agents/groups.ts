@@ -17,7 +17,7 @@ import type { AgentRow } from '../../db/agents.ts';
 import { isSqlState, sqlStates } from '../../db/database.ts';
 import { pageOfRows, uuidPositionOf } from '../cursor.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
-import { claimIdempotencyKey, type RequestKey } from '../idempotency.ts';
+import { claimRequest, type RequestKey } from '../idempotency.ts';
 import { assertCan } from '../policy.ts';
 import { transact } from '../transact.ts';
 import { listAgentPage } from './registry.ts';
@@ -41,15 +41,8 @@ export async function createGroup(
   parseTagExpression(wish.expression, bodyPlace);
   const id = newId();
   return transact(deps, async (unit) => {
-    if (requestKey !== null) {
-      const claim = await claimIdempotencyKey(unit.trx, {
-        principalId: actor.principal.id,
-        ...requestKey,
-        resourceKind: 'agent_group',
-        resourceId: id,
-      });
-      if (!claim.claimed) return readGroup(unit.trx, claim.resourceId);
-    }
+    const made = await claimRequest(unit.trx, actor.principal, requestKey, 'agent_group', id);
+    if (made !== undefined) return readGroup(unit.trx, made);
     const group = await insertGroup(unit.trx, { id, ...wish, createdBy: actor.principal.id });
     if (group === undefined) throw nameTaken(wish.name);
     const details = { name: group.name, expression: group.expression };

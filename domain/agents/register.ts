@@ -16,7 +16,7 @@ import { insertAgent, updateAgent } from '../../db/agent-changes.ts';
 import { listHostnameHolders, lockHostname, writeSystemInfo } from '../../db/agent-registration.ts';
 import { type AgentRow, findAgent } from '../../db/agents.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
-import { claimIdempotencyKey, type RequestKey } from '../idempotency.ts';
+import { claimRequest, type RequestKey } from '../idempotency.ts';
 import { assertCan } from '../policy.ts';
 import { transact, type Unit } from '../transact.ts';
 import { assertAgentIdFree } from './agent-ids.ts';
@@ -74,14 +74,8 @@ async function findEarlier(
   requestKey: RequestKey | null,
   agentId: string,
 ): Promise<AgentRow | undefined> {
-  if (requestKey === null) return undefined;
-  const claim = await claimIdempotencyKey(unit.trx, {
-    principalId: principal.id,
-    ...requestKey,
-    resourceKind: 'agent.register',
-    resourceId: agentId,
-  });
-  return claim.claimed ? undefined : findAgent(unit.trx, claim.resourceId);
+  const made = await claimRequest(unit.trx, principal, requestKey, 'agent.register', agentId);
+  return made === undefined ? undefined : findAgent(unit.trx, made);
 }
 
 type Facts = Omit<Registration, 'agentId'>;

@@ -20,7 +20,7 @@ import { isSqlState, sqlStates } from '../../db/database.ts';
 import { parseTagExpression } from '../agents/tag-expression.ts';
 import { pageOfRows, uuidPositionOf } from '../cursor.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
-import { claimIdempotencyKey, type RequestKey } from '../idempotency.ts';
+import { claimRequest, type RequestKey } from '../idempotency.ts';
 import { assertCan } from '../policy.ts';
 import { transact, type Unit } from '../transact.ts';
 import { alertEvent } from './present.ts';
@@ -60,18 +60,11 @@ export async function createAlertRule(
   if (content.match !== null) parseTagExpression(content.match, matchPlace);
   const id = newId();
   return transact(deps, async (unit) => {
-    if (requestKey !== null) {
-      const claim = await claimIdempotencyKey(unit.trx, {
-        principalId: actor.principal.id,
-        ...requestKey,
-        resourceKind: 'alert_rule',
-        resourceId: id,
-      });
-      if (!claim.claimed) {
-        const earlier = await findAlertRule(unit.trx, claim.resourceId);
-        if (earlier === undefined) throw notFound(claim.resourceId);
-        return earlier;
-      }
+    const made = await claimRequest(unit.trx, actor.principal, requestKey, 'alert_rule', id);
+    if (made !== undefined) {
+      const earlier = await findAlertRule(unit.trx, made);
+      if (earlier === undefined) throw notFound(made);
+      return earlier;
     }
     if ((await countAlertRules(unit.trx)) >= MAX_ALERT_RULES) {
       throw problem('conflict', { reason: `there are ${MAX_ALERT_RULES} rules already` });

@@ -6,7 +6,7 @@ import { problem } from '../../contracts/errors.ts';
 import { listCommandTargets } from '../../db/agents.ts';
 import { listBatchCommands } from '../../db/commands.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
-import { bodySha256, claimIdempotencyKey } from '../idempotency.ts';
+import { claimRequest, requestKeyOf } from '../idempotency.ts';
 import { assertCan } from '../policy.ts';
 import { transact } from '../transact.ts';
 import { type InsertedBatch, insertBatch } from './insert.ts';
@@ -28,16 +28,14 @@ export async function rerunFailed(
   const { batch } = await getBatchRow(deps, actor, batchId);
   return transact(deps, async (unit) => {
     const newId = uuidv7();
-    if (idempotencyKey !== null) {
-      const claim = await claimIdempotencyKey(unit.trx, {
-        principalId: actor.principal.id,
-        key: idempotencyKey,
-        bodySha256: bodySha256({ rerun: batchId, outcomes }),
-        resourceKind: 'batch',
-        resourceId: newId,
-      });
-      if (!claim.claimed) return { batchId: claim.resourceId, created: false };
-    }
+    const made = await claimRequest(
+      unit.trx,
+      actor.principal,
+      requestKeyOf({ idempotencyKey }, { rerun: batchId, outcomes }),
+      'batch',
+      newId,
+    );
+    if (made !== undefined) return { batchId: made, created: false };
     if (batch.taskId !== null || batch.workflowId !== null) {
       throw problem('conflict', { reason: 'the batch is part of a workflow, which decides what runs next' });
     }

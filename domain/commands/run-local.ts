@@ -4,7 +4,7 @@ import { adHocBinding } from '../../contracts/act.ts';
 import type { ActRequest } from '../../contracts/commands.ts';
 import { isProblem, problem } from '../../contracts/errors.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
-import { bodySha256, claimIdempotencyKey } from '../idempotency.ts';
+import { claimRequest, requestKeyOf } from '../idempotency.ts';
 import { assertCan } from '../policy.ts';
 import { transact } from '../transact.ts';
 import { buildAct } from './act-request.ts';
@@ -35,17 +35,15 @@ export async function runOnServer(
   assertCan(actor.principal, 'execute', 'command');
   return transact(deps, async (unit) => {
     const seriesId = uuidv7();
-    if (idempotencyKey !== null) {
-      const claim = await claimIdempotencyKey(unit.trx, {
-        principalId: actor.principal.id,
-        key: idempotencyKey,
-        bodySha256: bodySha256({ local: acts }),
-        resourceKind: 'batch_series',
-        resourceId: seriesId,
-      });
-      if (!claim.claimed) {
-        return acts.map((_, index) => ({ batchId: batchIdOf(claim.resourceId, index), created: false }));
-      }
+    const made = await claimRequest(
+      unit.trx,
+      actor.principal,
+      requestKeyOf({ idempotencyKey }, { local: acts }),
+      'batch_series',
+      seriesId,
+    );
+    if (made !== undefined) {
+      return acts.map((_, index) => ({ batchId: batchIdOf(made, index), created: false }));
     }
     const { agents, withShell } = await fitLocal(unit.trx, deps.localAgentId, preferredShells);
     const built = acts.map((act, index) =>

@@ -5,7 +5,7 @@ import type { RunCommandsBody } from '../../contracts/commands.ts';
 import { isProblem, problem } from '../../contracts/errors.ts';
 import { findCommand } from '../../db/commands.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
-import { bodySha256, claimIdempotencyKey } from '../idempotency.ts';
+import { claimRequest, requestKeyOf } from '../idempotency.ts';
 import { assertCan } from '../policy.ts';
 import { transact } from '../transact.ts';
 import { buildAct } from './act-request.ts';
@@ -59,17 +59,15 @@ async function runOnce(
   return transact(deps, async (unit) => {
     const existing = body.commandId === undefined ? undefined : await findCommand(unit.trx, body.commandId);
     const batchId = existing?.batchId ?? uuidv7();
-    if (idempotencyKey !== null) {
-      // Before anything is checked: a repeat has its answer, whatever has become of the agents since.
-      const claim = await claimIdempotencyKey(unit.trx, {
-        principalId: actor.principal.id,
-        key: idempotencyKey,
-        bodySha256: bodySha256({ run: body }),
-        resourceKind: 'batch',
-        resourceId: batchId,
-      });
-      if (!claim.claimed) return { batchId: claim.resourceId, created: false };
-    }
+    // Before anything is checked: a repeat has its answer, whatever has become of the agents since.
+    const made = await claimRequest(
+      unit.trx,
+      actor.principal,
+      requestKeyOf({ idempotencyKey }, { run: body }),
+      'batch',
+      batchId,
+    );
+    if (made !== undefined) return { batchId: made, created: false };
     const { agents, withShell } = await fitTargets(unit.trx, body.agentIds, wish);
     const act = buildAct(withShell(body.act), deps.limits, { shell: () => resolveShell(agents) });
     return insertBatch(unit, deps, actor, {

@@ -9,7 +9,7 @@ import {
 } from '../../db/conversations.ts';
 import { findAnswer, findMessage, insertMessage, type MessageRow } from '../../db/messages.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
-import { bodySha256, claimIdempotencyKey } from '../idempotency.ts';
+import { claimRequest, requestKeyOf } from '../idempotency.ts';
 import { transact, type Unit } from '../transact.ts';
 import { ownerFor } from './deps.ts';
 
@@ -48,16 +48,14 @@ export async function askQuestion(
   const { content, conversationId } = saying;
   const id = uuidv7();
   return transact(deps, async (unit) => {
-    if (idempotencyKey !== null) {
-      const claim = await claimIdempotencyKey(unit.trx, {
-        principalId: userId,
-        key: idempotencyKey,
-        bodySha256: bodySha256({ chat: { content, conversationId: conversationId ?? null } }),
-        resourceKind: 'message',
-        resourceId: id,
-      });
-      if (!claim.claimed) return findEarlier(unit, userId, claim.resourceId);
-    }
+    const made = await claimRequest(
+      unit.trx,
+      { id: userId },
+      requestKeyOf({ idempotencyKey }, { chat: { content, conversationId: conversationId ?? null } }),
+      'message',
+      id,
+    );
+    if (made !== undefined) return findEarlier(unit, userId, made);
     const conversation = await openConversation(unit, actor, { ...saying, userId });
     await insertMessage(unit.trx, {
       ...blank,

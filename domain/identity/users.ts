@@ -19,7 +19,7 @@ import {
 } from '../../db/users.ts';
 import { pageOfRows, uuidPositionOf } from '../cursor.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
-import { bodySha256, claimIdempotencyKey, type RequestKey } from '../idempotency.ts';
+import { bodySha256, claimRequest, type RequestKey } from '../idempotency.ts';
 import { assertCan, can } from '../policy.ts';
 import { transact, type Unit } from '../transact.ts';
 import { assertNamesFree, readAccountNames, readEmail } from './account-names.ts';
@@ -59,17 +59,12 @@ export async function createUser(
   const passwordHash = await deps.passwords.hash(account.password);
   const { user, isRepeat } = await transact(deps, async (unit) => {
     const id = newId();
-    if (requestKey !== null) {
-      const body = bodySha256({ ...account, password: undefined });
-      const claim = { principalId: principal.id, key: requestKey.key, bodySha256: body };
-      const earlier = await claimIdempotencyKey(unit.trx, { ...claim, resourceKind: 'user', resourceId: id });
-      if (!earlier.claimed) {
-        return {
-          user: getRow(await findUser(unit.trx, earlier.resourceId), earlier.resourceId),
-          isRepeat: true,
-        };
-      }
-    }
+    const ofAccount = requestKey && {
+      key: requestKey.key,
+      bodySha256: bodySha256({ ...account, password: undefined }),
+    };
+    const made = await claimRequest(unit.trx, principal, ofAccount, 'user', id);
+    if (made !== undefined) return { user: getRow(await findUser(unit.trx, made), made), isRepeat: true };
     await lockAccounts(unit.trx);
     await assertNamesFree(unit, names, null);
     const user = await insertUser(unit.trx, {

@@ -15,7 +15,7 @@ import { insertRolloutBatches } from '../../db/rollout-batches.ts';
 import { insertRolloutTargets, listRerunTargets } from '../../db/rollout-targets.ts';
 import { insertRollout, lockRollout, type NewRollout, type RolloutRow } from '../../db/rollouts.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
-import { bodySha256, claimIdempotencyKey } from '../idempotency.ts';
+import { claimRequest, requestKeyOf } from '../idempotency.ts';
 import { assertCan } from '../policy.ts';
 import { transact, type Unit } from '../transact.ts';
 import { findActs, makeRolloutActs, rebindActs } from './acts.ts';
@@ -45,7 +45,13 @@ export async function createRollout(
   if ('savedCommandId' in body.run) assertCan(actor.principal, 'execute', 'saved_command');
   return transact(deps, async (unit) => {
     const id = uuidv7();
-    const earlier = await claim(unit, actor, idempotencyKey, { rollout: body }, id);
+    const earlier = await claimRequest(
+      unit.trx,
+      actor.principal,
+      requestKeyOf({ idempotencyKey }, { rollout: body }),
+      'rollout',
+      id,
+    );
     if (earlier !== undefined) return { created: false, id: earlier };
     const { name, agents: wanted, run: wantedRun, ...rest } = body;
     const plan = rolloutPlanSchema.parse(rest);
@@ -74,7 +80,13 @@ export async function rerunRollout(
   return transact(deps, async (unit) => {
     const id = uuidv7();
     const facts = { rerun: rolloutId, outcomes };
-    const earlier = await claim(unit, actor, idempotencyKey, facts, id);
+    const earlier = await claimRequest(
+      unit.trx,
+      actor.principal,
+      requestKeyOf({ idempotencyKey }, facts),
+      'rollout',
+      id,
+    );
     if (earlier !== undefined) return { created: false, id: earlier };
     const before = await lockRollout(unit.trx, rolloutId);
     if (before === undefined) throw problem('rollout_not_found', { rolloutId });
@@ -105,25 +117,6 @@ export async function rerunRollout(
 function assertMayRun({ principal }: Actor): void {
   assertCan(principal, 'create', 'rollout');
   assertCan(principal, 'execute', 'command');
-}
-
-/** The id that this key stands for already; undefined when it is claimed now. */
-async function claim(
-  unit: Unit,
-  actor: Actor,
-  key: string | null,
-  body: Record<string, unknown>,
-  resourceId: string,
-): Promise<string | undefined> {
-  if (key === null) return undefined;
-  const answer = await claimIdempotencyKey(unit.trx, {
-    principalId: actor.principal.id,
-    key,
-    bodySha256: bodySha256(body),
-    resourceKind: 'rollout',
-    resourceId,
-  });
-  return answer.claimed ? undefined : answer.resourceId;
 }
 
 type Wish = Pick<NewRollout, 'id' | 'name' | 'selection' | 'run' | 'rerunOf'> & {

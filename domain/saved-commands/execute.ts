@@ -18,7 +18,7 @@ import { buildAct } from '../commands/act-request.ts';
 import type { BatchAgent } from '../commands/agents.ts';
 import { insertBatch } from '../commands/insert.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
-import { bodySha256, claimIdempotencyKey } from '../idempotency.ts';
+import { claimRequest, requestKeyOf } from '../idempotency.ts';
 import { assertCan } from '../policy.ts';
 import { transact, type Unit } from '../transact.ts';
 import { chooseScript, type ShellWish } from './choose-script.ts';
@@ -67,17 +67,15 @@ export async function executeSavedCommand(
   assertCan(actor.principal, 'execute', 'command');
   const { run, created } = await transact(deps, async (unit) => {
     const runId = uuidv7();
-    if (idempotencyKey !== null) {
-      // Before anything is looked at: a repeat has its answer, whatever has become of command and agents since.
-      const claim = await claimIdempotencyKey(unit.trx, {
-        principalId: actor.principal.id,
-        key: idempotencyKey,
-        bodySha256: bodySha256({ savedCommandId: id, ...execution }),
-        resourceKind: 'saved_command_run',
-        resourceId: runId,
-      });
-      if (!claim.claimed) return { run: await getRun(unit, claim.resourceId), created: false };
-    }
+    // Before anything is looked at: a repeat has its answer, whatever has become of command and agents since.
+    const made = await claimRequest(
+      unit.trx,
+      actor.principal,
+      requestKeyOf({ idempotencyKey }, { savedCommandId: id, ...execution }),
+      'saved_command_run',
+      runId,
+    );
+    if (made !== undefined) return { run: await getRun(unit, made), created: false };
     return { run: await startRun(unit, deps, actor, { id, runId, execution }), created: true };
   });
   const content = await findRevision(deps.db, run.savedCommandId, run.revision);

@@ -27,7 +27,7 @@ import {
 } from '../../db/saved-commands.ts';
 import { decodeCursor, encodeCursor, pageOfRows, uuidPositionOf } from '../cursor.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
-import { bodySha256, claimIdempotencyKey } from '../idempotency.ts';
+import { bodySha256, claimRequest, requestKeyOf } from '../idempotency.ts';
 import { assertCan } from '../policy.ts';
 import { transact, type Unit } from '../transact.ts';
 import { contentIssues } from './parameters.ts';
@@ -68,16 +68,14 @@ export async function createSavedCommand(
   assertContent(actor, content);
   const id = await transact(deps, async (unit) => {
     const newId = uuidv7();
-    if (idempotencyKey !== null) {
-      const claim = await claimIdempotencyKey(unit.trx, {
-        principalId: actor.principal.id,
-        key: idempotencyKey,
-        bodySha256: bodySha256(content),
-        resourceKind: 'saved_command',
-        resourceId: newId,
-      });
-      if (!claim.claimed) return claim.resourceId;
-    }
+    const made = await claimRequest(
+      unit.trx,
+      actor.principal,
+      requestKeyOf({ idempotencyKey }, content),
+      'saved_command',
+      newId,
+    );
+    if (made !== undefined) return made;
     if ((await countOwnSavedCommands(unit.trx)) >= MAX_SAVED_COMMANDS) {
       throw problem('conflict', { reason: `there are ${MAX_SAVED_COMMANDS} saved commands already` });
     }

@@ -12,7 +12,7 @@ import {
 import { findRun, insertWaitingRuns, listOpenRuns, listRunIds } from '../../db/schedule-runs.ts';
 import { findSchedule, lockSchedule, notifySchedules } from '../../db/schedules.ts';
 import type { Actor } from '../deps.ts';
-import { claimIdempotencyKey, type RequestKey } from '../idempotency.ts';
+import { claimRequest, type RequestKey } from '../idempotency.ts';
 import { assertCan } from '../policy.ts';
 import { transact, type Unit } from '../transact.ts';
 import { assertMayRun, type ScheduleDeps } from './authority.ts';
@@ -36,7 +36,7 @@ export async function triggerSchedule(
   assertCan(actor.principal, 'execute', 'schedule');
   const runId = await transact(deps, async (unit) => {
     const newId = uuidv7();
-    const known = await claim(unit, actor, requestKey, `schedule_trigger:${id}`, newId);
+    const known = await claimRequest(unit.trx, actor.principal, requestKey, `schedule_trigger:${id}`, newId);
     if (known !== undefined) return known;
     const schedule = visible(actor, id, 'execute', await lockSchedule(unit.trx, id));
     assertMayRun(actor.principal, schedule.action);
@@ -88,7 +88,13 @@ export async function backfillSchedule(
     refuse('to', `must be earlier: there are more than ${MAX_BACKFILL_RUNS} due times until then`);
   return transact(deps, async (unit) => {
     const seriesId = uuidv7();
-    const known = await claim(unit, actor, requestKey, `schedule_backfill:${id}`, seriesId);
+    const known = await claimRequest(
+      unit.trx,
+      actor.principal,
+      requestKey,
+      `schedule_backfill:${id}`,
+      seriesId,
+    );
     if (known !== undefined) {
       const possible = Array.from({ length: MAX_BACKFILL_RUNS }, (_, index) => runIdOf(known, index));
       return listRunIds(unit.trx, possible);
@@ -120,25 +126,6 @@ export async function backfillSchedule(
 
 /** The runs of a backfill are known by its own id, so that a repeat finds them. */
 const runIdOf = (seriesId: string, index: number): string => uuidv5(String(index), seriesId);
-
-/** @returns what an earlier request with the key has made */
-async function claim(
-  unit: Unit,
-  actor: Actor,
-  requestKey: RequestKey | null,
-  resourceKind: string,
-  resourceId: string,
-): Promise<string | undefined> {
-  if (requestKey === null) return undefined;
-  const { principal } = actor;
-  const claimed = await claimIdempotencyKey(unit.trx, {
-    principalId: principal.id,
-    ...requestKey,
-    resourceKind,
-    resourceId,
-  });
-  return claimed.claimed ? undefined : claimed.resourceId;
-}
 
 function refuse(field: string, message: string): never {
   const issue = { in: 'body', path: [field], message, type: 'value_error' } as const;

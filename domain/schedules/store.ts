@@ -30,7 +30,7 @@ import {
 } from '../../db/schedules.ts';
 import { pageOfRows, uuidPositionOf } from '../cursor.ts';
 import type { Actor } from '../deps.ts';
-import { claimIdempotencyKey, type RequestKey } from '../idempotency.ts';
+import { claimRequest, type RequestKey } from '../idempotency.ts';
 import { assertCan, can, visibleOwner } from '../policy.ts';
 import { transact, type Unit } from '../transact.ts';
 import { accountPause } from './account.ts';
@@ -83,16 +83,9 @@ export async function createSchedule(
   assertMayRun(actor.principal, body.action);
   const row = await transact(deps, async (unit) => {
     const id = uuidv7();
-    if (requestKey !== null) {
-      const claim = await claimIdempotencyKey(unit.trx, {
-        principalId: actor.principal.id,
-        ...requestKey,
-        resourceKind: 'schedule',
-        resourceId: id,
-      });
-      if (!claim.claimed) {
-        return visible(actor, claim.resourceId, 'read', await findSchedule(unit.trx, claim.resourceId));
-      }
+    const earlier = await claimRequest(unit.trx, actor.principal, requestKey, 'schedule', id);
+    if (earlier !== undefined) {
+      return visible(actor, earlier, 'read', await findSchedule(unit.trx, earlier));
     }
     const fields = fieldsOf(body);
     assertOwnBounds(actor.principal, fields);

@@ -6,7 +6,7 @@ import { insertProposalPlan, type StepPlanRow } from '../../db/step-plans.ts';
 import { findStep } from '../../db/steps.ts';
 import { type TaskRow, updateTask } from '../../db/tasks.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
-import { claimIdempotencyKey, type RequestKey } from '../idempotency.ts';
+import { claimRequest, type RequestKey } from '../idempotency.ts';
 import { transact, type Unit } from '../transact.ts';
 import { writeDecision } from './decide.ts';
 import { isHeld } from './held.ts';
@@ -46,15 +46,14 @@ export async function askForStep(
       runNo: isNextRun ? found.runNo + 1 : found.runNo,
       stepNo: isNextRun ? 1 : isOpen && !isManual ? found.stepNo : found.stepNo + 1,
     };
-    if (requestKey !== null) {
-      const claim = await claimIdempotencyKey(unit.trx, {
-        principalId: actor.principal.id,
-        ...requestKey,
-        resourceKind: 'step.propose',
-        resourceId: textOfAddress(address),
-      });
-      if (!claim.claimed) return stepAddressOf(found.id, claim.resourceId);
-    }
+    const made = await claimRequest(
+      unit.trx,
+      actor.principal,
+      requestKey,
+      'step.propose',
+      textOfAddress(address),
+    );
+    if (made !== undefined) return stepAddressOf(found.id, made);
     const task = isNextRun ? await restart(unit, actor, found) : found;
     assertOpen(task);
     assertNotBlocked(task);

@@ -6,7 +6,7 @@ import type { CreateTaskBody, TaskKind, TaskView } from '../../contracts/tasks.t
 import { findTask, findTaskByPublicId, insertTask, type NewTaskRow, type TaskRow } from '../../db/tasks.ts';
 import { getBatchAgents } from '../commands/agents.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
-import { bodySha256, claimIdempotencyKey } from '../idempotency.ts';
+import { bodySha256, claimRequest, requestKeyOf } from '../idempotency.ts';
 import { assertCan } from '../policy.ts';
 import { transact, type Unit } from '../transact.ts';
 import { assertCallbackUrl, type CallbackUrlDeps } from '../webhooks/callback.ts';
@@ -71,19 +71,17 @@ export async function createTaskIn(
   assertLimits(deps, body);
   const { kind = 'task', details = {} } = options;
   const id = uuidv7();
-  if (options.idempotencyKey !== null) {
-    const claim = await claimIdempotencyKey(unit.trx, {
-      principalId: actor.principal.id,
-      key: options.idempotencyKey,
-      bodySha256: bodySha256({ task: body, ...(kind === 'task' ? {} : { kind }), ...wishOf(options) }),
-      resourceKind: 'task',
-      resourceId: id,
-    });
-    if (!claim.claimed) {
-      const earlier = await findTask(unit.trx, claim.resourceId);
-      if (earlier === undefined) throw problem('task_not_found', { taskId: claim.resourceId });
-      return { task: earlier, created: false };
-    }
+  const made = await claimRequest(
+    unit.trx,
+    actor.principal,
+    requestKeyOf(options, { task: body, ...(kind === 'task' ? {} : { kind }), ...wishOf(options) }),
+    'task',
+    id,
+  );
+  if (made !== undefined) {
+    const earlier = await findTask(unit.trx, made);
+    if (earlier === undefined) throw problem('task_not_found', { taskId: made });
+    return { task: earlier, created: false };
   }
   const publicId = options.publicId ?? id;
   const requestSha256 = options.publicId === undefined ? null : bodySha256({ body, kind, details });

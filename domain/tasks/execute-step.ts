@@ -9,7 +9,7 @@ import { findOpenBatch } from '../../db/batches.ts';
 import { writeExecutionPlan } from '../../db/step-plans.ts';
 import { findStep } from '../../db/steps.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
-import { claimIdempotencyKey, type RequestKey } from '../idempotency.ts';
+import { claimRequest, type RequestKey } from '../idempotency.ts';
 import { transact } from '../transact.ts';
 import { sendStep } from './decide.ts';
 import { approveNewest, proposeOwn } from './execute.ts';
@@ -52,15 +52,14 @@ export async function executeStep(
       runNo: isNextRun ? found.runNo + 1 : found.runNo,
       stepNo: isNextRun ? 1 : act === undefined ? found.stepNo : found.stepNo + 1,
     };
-    if (requestKey !== null) {
-      const claim = await claimIdempotencyKey(unit.trx, {
-        principalId: actor.principal.id,
-        ...requestKey,
-        resourceKind: 'step.execute',
-        resourceId: textOfAddress(address),
-      });
-      if (!claim.claimed) return { ...stepAddressOf(found.id, claim.resourceId), timeoutMs: null };
-    }
+    const made = await claimRequest(
+      unit.trx,
+      actor.principal,
+      requestKey,
+      'step.execute',
+      textOfAddress(address),
+    );
+    if (made !== undefined) return { ...stepAddressOf(found.id, made), timeoutMs: null };
     // Its proposals belong to the run that has ended.
     if (isNextRun && act === undefined) throw problem('no_proposal', { taskId: publicId });
     const task = isNextRun ? await restart(unit, actor, found) : found;

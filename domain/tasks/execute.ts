@@ -10,7 +10,7 @@ import { pickAgent, type TaskRow, updateTask } from '../../db/tasks.ts';
 import { buildAct } from '../commands/act-request.ts';
 import { getBatchAgents, resolveShell } from '../commands/agents.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
-import { claimIdempotencyKey, type RequestKey } from '../idempotency.ts';
+import { claimRequest, type RequestKey } from '../idempotency.ts';
 import { transact, type Unit } from '../transact.ts';
 import { announceDecision, assertDecidable, sendStep, writeDecision } from './decide.ts';
 import { isHeld } from './held.ts';
@@ -31,15 +31,14 @@ export async function executeTask(
 ): Promise<StepView> {
   const stepNo = await transact(deps, async (unit) => {
     const task = await lockTaskRow(unit, actor, publicId, 'execute');
-    if (requestKey !== null) {
-      const claim = await claimIdempotencyKey(unit.trx, {
-        principalId: actor.principal.id,
-        ...requestKey,
-        resourceKind: 'task.execute',
-        resourceId: String(body.act === undefined ? task.stepNo : task.stepNo + 1),
-      });
-      if (!claim.claimed) return Number(claim.resourceId);
-    }
+    const made = await claimRequest(
+      unit.trx,
+      actor.principal,
+      requestKey,
+      'task.execute',
+      String(body.act === undefined ? task.stepNo : task.stepNo + 1),
+    );
+    if (made !== undefined) return Number(made);
     assertOpen(task);
     const batch = await findOpenBatch(unit.trx, task.id, task.runNo);
     if (batch !== undefined)

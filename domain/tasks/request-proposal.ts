@@ -6,7 +6,7 @@ import { findOpenBatch } from '../../db/batches.ts';
 import { findStep } from '../../db/steps.ts';
 import { updateTask } from '../../db/tasks.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
-import { claimIdempotencyKey, type RequestKey } from '../idempotency.ts';
+import { claimRequest, type RequestKey } from '../idempotency.ts';
 import { transact } from '../transact.ts';
 import { isHeld } from './held.ts';
 import { assertOpen, lockTaskRow } from './load.ts';
@@ -29,15 +29,8 @@ export async function requestProposal(
     const newest = task.stepNo > 0 ? await findStep(unit.trx, task.id, task.runNo, task.stepNo) : undefined;
     const isOpen = newest !== undefined && newest.decision === null;
     const step = isOpen ? task.stepNo : task.stepNo + 1;
-    if (requestKey !== null) {
-      const claim = await claimIdempotencyKey(unit.trx, {
-        principalId: actor.principal.id,
-        ...requestKey,
-        resourceKind: 'task.propose',
-        resourceId: String(step),
-      });
-      if (!claim.claimed) return { task: toTaskView(task), step: Number(claim.resourceId) };
-    }
+    const made = await claimRequest(unit.trx, actor.principal, requestKey, 'task.propose', String(step));
+    if (made !== undefined) return { task: toTaskView(task), step: Number(made) };
     assertOpen(task);
     if (isOpen) return { task: toTaskView(task), step };
     if (newest !== undefined && isHeld(newest)) {

@@ -6,7 +6,7 @@ import { findToolRun, insertToolRun, type ToolRunRow } from '../../db/tool-runs.
 import type { Actor, DomainDeps } from '../deps.ts';
 import type { HubTools } from '../hub-tools/run.ts';
 import type { ToolCall } from '../hub-tools/tool.ts';
-import { claimIdempotencyKey, type RequestKey } from '../idempotency.ts';
+import { claimRequest, type RequestKey } from '../idempotency.ts';
 import { transact, type Unit } from '../transact.ts';
 import { stopTask, tellWorkflow } from './end.ts';
 import { reportedFailure } from './end-reasons.ts';
@@ -36,18 +36,13 @@ export async function runTaskTools(
   const runId = uuidv7();
   const begun = await transact(deps, async (unit) => {
     const task = await lockTaskRow(unit, actor, publicId, 'execute');
-    if (options.requestKey !== null) {
-      const { key, bodySha256 } = options.requestKey;
-      const claim = await claimIdempotencyKey(unit.trx, {
-        principalId: actor.principal.id,
-        // The command that is executed with them has the key itself.
-        key: `${key} tools`,
-        bodySha256,
-        resourceKind: 'task.tools',
-        resourceId: runId,
-      });
-      if (!claim.claimed) return { repeated: await earlierRun(unit, claim.resourceId) };
-    }
+    // The command that is executed with them has the key itself.
+    const requestKey = options.requestKey && {
+      ...options.requestKey,
+      key: `${options.requestKey.key} tools`,
+    };
+    const made = await claimRequest(unit.trx, actor.principal, requestKey, 'task.tools', runId);
+    if (made !== undefined) return { repeated: await earlierRun(unit, made) };
     assertNotBlocked(task);
     const batch = await findOpenBatch(unit.trx, task.id, task.runNo);
     if (batch !== undefined) {

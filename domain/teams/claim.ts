@@ -1,6 +1,6 @@
 import { problem } from '../../contracts/errors.ts';
 import type { Actor } from '../deps.ts';
-import { claimIdempotencyKey, type RequestKey } from '../idempotency.ts';
+import { claimRequest, type RequestKey } from '../idempotency.ts';
 import type { Unit } from '../transact.ts';
 
 /**
@@ -14,15 +14,9 @@ export async function findMade<Row>(
   wish: { kind: string; id: string },
   find: (id: string) => Promise<Row | undefined>,
 ): Promise<Row | undefined> {
-  if (requestKey === null) return undefined;
-  const claim = await claimIdempotencyKey(unit.trx, {
-    principalId: actor.principal.id,
-    ...requestKey,
-    resourceKind: wish.kind,
-    resourceId: wish.id,
-  });
-  if (claim.claimed) return undefined;
-  const earlier = await find(claim.resourceId);
+  const made = await claimRequest(unit.trx, actor.principal, requestKey, wish.kind, wish.id);
+  if (made === undefined) return undefined;
+  const earlier = await find(made);
   if (earlier === undefined) throw problem('not_found');
   return earlier;
 }

@@ -13,7 +13,7 @@ import { type DelegationRow, endSending, findDelegation, insertDelegation } from
 import { findTask, findTaskByPublicId, lockTask, updateTask } from '../../db/tasks.ts';
 import type { Actor } from '../deps.ts';
 import { engineActor } from '../deps.ts';
-import { claimIdempotencyKey, type RequestKey } from '../idempotency.ts';
+import { claimRequest, type RequestKey } from '../idempotency.ts';
 import { createToken, hashToken } from '../identity/opaque-tokens.ts';
 import { assertCan } from '../policy.ts';
 import { createTaskIn } from '../tasks/create.ts';
@@ -57,18 +57,11 @@ export async function delegateTask(
       throw error;
     });
     const publicId = `sub-${randomId()}`;
-    if (requestKey !== null) {
-      const claim = await claimIdempotencyKey(unit.trx, {
-        principalId: actor.principal.id,
-        ...requestKey,
-        resourceKind: 'task.delegate',
-        resourceId: publicId,
-      });
-      if (!claim.claimed) {
-        const earlier = await findTaskByPublicId(unit.trx, claim.resourceId);
-        if (earlier === undefined) throw problem('parent_task_not_found', { taskId: parentId });
-        return { taskId: earlier.id, publicId: earlier.publicId };
-      }
+    const made = await claimRequest(unit.trx, actor.principal, requestKey, 'task.delegate', publicId);
+    if (made !== undefined) {
+      const earlier = await findTaskByPublicId(unit.trx, made);
+      if (earlier === undefined) throw problem('parent_task_not_found', { taskId: parentId });
+      return { taskId: earlier.id, publicId: earlier.publicId };
     }
     assertOpen(parent);
     const body = createTaskBodySchema.omit({ priority: true }).parse({

@@ -26,7 +26,7 @@ import { markNews } from '../../db/webhook-targets.ts';
 import { lockWebhook } from '../../db/webhooks.ts';
 import { pageOfRows, uuidPositionOf } from '../cursor.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
-import { bodySha256, claimIdempotencyKey } from '../idempotency.ts';
+import { claimRequest, isRepeatedRequest, requestKeyOf } from '../idempotency.ts';
 import { assertCan } from '../policy.ts';
 import { getTaskRow } from '../tasks/load.ts';
 import { transact, type Unit } from '../transact.ts';
@@ -143,7 +143,8 @@ export async function replayMany(
     });
     const again = rows.slice(0, MAX_REPLAYED);
     const answer = { replayed: again.length, hasMore: rows.length > MAX_REPLAYED };
-    if (await isRepeat(unit, actor, idempotencyKey, { webhookId, ...body }, 'webhook_replay', webhookId))
+    const requestKey = requestKeyOf({ idempotencyKey }, { webhookId, ...body });
+    if (await isRepeatedRequest(unit.trx, actor.principal, requestKey, 'webhook_replay', webhookId))
       return answer;
     await insertDeliveries(
       unit.trx,
@@ -169,16 +170,14 @@ async function sendOne(
   const wanted = uuidv7();
   const id = await transact(deps, async (unit) => {
     await lockActive(unit, webhookId);
-    if (idempotencyKey !== null) {
-      const claim = await claimIdempotencyKey(unit.trx, {
-        principalId: actor.principal.id,
-        key: idempotencyKey,
-        bodySha256: bodySha256({ webhookId, what }),
-        resourceKind: 'webhook_delivery',
-        resourceId: wanted,
-      });
-      if (!claim.claimed) return claim.resourceId;
-    }
+    const made = await claimRequest(
+      unit.trx,
+      actor.principal,
+      requestKeyOf({ idempotencyKey }, { webhookId, what }),
+      'webhook_delivery',
+      wanted,
+    );
+    if (made !== undefined) return made;
     const delivery = await make(wanted, unit);
     await insertDeliveries(unit.trx, [delivery], RETRY_MS);
     await markNews(unit.trx, [webhookId]);
@@ -194,25 +193,6 @@ async function lockActive(unit: Unit, id: string): Promise<void> {
   const webhook = isUuid(id) ? await lockWebhook(unit.trx, id) : undefined;
   if (webhook === undefined) throw webhookNotFound(id);
   if (webhook.state !== 'active') throw problem('conflict', { reason: `the webhook is ${webhook.state}` });
-}
-
-async function isRepeat(
-  unit: Unit,
-  actor: Actor,
-  key: string | null,
-  body: unknown,
-  resourceKind: string,
-  resourceId: string,
-): Promise<boolean> {
-  if (key === null) return false;
-  const claim = {
-    principalId: actor.principal.id,
-    key,
-    bodySha256: bodySha256(body),
-    resourceKind,
-    resourceId,
-  };
-  return !(await claimIdempotencyKey(unit.trx, claim)).claimed;
 }
 
 const auditSend = (unit: Unit, actor: Actor, webhookId: string, details: Record<string, unknown>): void =>
