@@ -24,12 +24,7 @@ import type {
 } from '../contracts/rollout-workflow.ts';
 import { batchFinishedSignal, rolloutChangedSignal } from './messages.ts';
 import { rolloutRows } from './proxies.ts';
-
-/** Backstop of a lost `batchFinished`: the first look at the rows, doubling up to the last. */
-const FIRST_BACKSTOP_MS = 5 * 60_000;
-const MAX_BACKSTOP_MS = 60 * 60_000;
-/** Shortest wait that an activity's answer can ask for: clocks differ, and a timer that fires too early must not spin. */
-const MIN_WAIT_MS = 1_000;
+import { FIRST_BACKSTOP_MS, MAX_BACKSTOP_MS, MIN_WAIT_MS } from './waits.ts';
 
 type Waiting = Exclude<RolloutOutcome, { kind: 'ended' | 'again' }>;
 
