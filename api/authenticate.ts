@@ -11,14 +11,14 @@ import type { Authenticate, CredentialSource } from './context.ts';
  * one that is no good. A header goes before the query, a ticket before a token.
  */
 export function createAuthenticate(deps: IdentityDeps): Authenticate {
-  return async (request) => {
+  return async (request, onGenuine) => {
     const token = tokenOfHeaders(request);
     if (token !== null && isTokenOf('callback', token)) {
       // It opens nothing that lasts.
       if (request.channel !== 'request') throw problem('invalid_token');
       return identifyCallback(deps, token);
     }
-    if (token !== null) return identify(deps, token);
+    if (token !== null) return identify(deps, token, onGenuine);
     const ticket = request.channel === 'request' ? null : request.query.get('ticket');
     if (ticket !== null) return redeemTicket(deps, ticket);
     const shown = takesTokenFromQuery(request) && tokenOfQuery(request.query);

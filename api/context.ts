@@ -33,8 +33,11 @@ export type LogFact = { event: string } & Record<string, unknown>;
 /** The logger as this folder uses it. */
 export type Log = Record<'debug' | 'info' | 'warn' | 'error', (fact: LogFact) => void>;
 
-/** Whoever asks, or null when the request carries no credential. Throws `invalid_token` for a bad one. */
-export type Authenticate = (request: CredentialSource) => Promise<Principal | null>;
+/**
+ * Whoever asks, or null when the request carries no credential. Throws `invalid_token` for a bad one. `onGenuine` is
+ * called while a session is looked up whose token has our own signature: not a stranger, but perhaps logged out.
+ */
+export type Authenticate = (request: CredentialSource, onGenuine?: () => void) => Promise<Principal | null>;
 
 /** Where credentials may stand: HTTP requests and socket upgrades alike. */
 export interface CredentialSource {

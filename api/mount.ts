@@ -2,11 +2,11 @@ import { isProblem, problem } from '../contracts/errors.ts';
 import type { Principal, Resource, Verb } from '../contracts/principal.ts';
 import { answersEvents, type Handler, type HandlerRequest, type RouteContract } from '../contracts/route.ts';
 import { refusalFor } from '../domain/policy.ts';
-import type { AppContext, AppMiddleware, Authenticate, Log } from './context.ts';
+import type { AppContext, AppMiddleware, Authenticate, CredentialSource, Log } from './context.ts';
 import { type Denial, denialCodeOf } from './denials.ts';
 import type { SessionWatch } from './events/session-watch.ts';
 import type { OpenStreams } from './open-streams.ts';
-import { parseRequest } from './parse-request.ts';
+import { parseRequest, type RequestParts, requestOf } from './parse-request.ts';
 import type { RateLimit } from './rate-limit.ts';
 import { type AnyReply, checkReply, declaredErrors, sendReply } from './reply.ts';
 
@@ -49,7 +49,8 @@ export interface RouteFrame {
 
 /**
  * The life of a request once its route is known. Who asks comes before what is asked (no body is parsed and
- * nothing is looked up for a stranger), and a refused caller is counted as well.
+ * nothing is looked up for a stranger), and a refused caller is counted as well. While the session of a token of ours
+ * is looked up the body is read: what is wrong with it is told after what is wrong with who sent it.
  */
 export function routeMiddleware(frame: RouteFrame, { contract, handle }: MountedRoute): AppMiddleware {
   return async (ctx) => {
@@ -58,17 +59,19 @@ export function routeMiddleware(frame: RouteFrame, { contract, handle }: Mounted
     try {
       // A query may hold the credential, so caches have nothing to go by that says whose answer it is.
       if (contract.auth !== 'public') ctx.set('Cache-Control', 'no-store');
-      const denial = await identify(frame, ctx, contract);
+      let early: Promise<RequestParts> | undefined;
+      const denial = await identify(frame, ctx, contract, () => {
+        early = parseRequest(ctx, contract);
+        early.catch(() => undefined); // Told below, or not at all.
+      });
       await frame.rateLimit(ctx, contract);
       if (denial) throw denial;
       authorise(frame, ctx, contract);
       const since = performance.now();
-      let request = await parseRequest(ctx, contract, frame.shutdown);
-      if (performance.now() - since > MAX_UNCHECKED_MS && (await recheck(frame, ctx, contract))) {
-        request = { ...request, principal: ctx.state.principal as Principal };
-      }
+      const parts = await (early ?? parseRequest(ctx, contract));
+      if (performance.now() - since > MAX_UNCHECKED_MS) await recheck(frame, ctx, contract);
       isAsked = true;
-      const answer = handle(request);
+      const answer = handle(requestOf(ctx, parts, frame.shutdown));
       const reply = await (frame.checkReplies ? declaredErrors(contract, answer) : answer);
       if (frame.checkReplies) checkReply(contract, reply);
       sendReply(ctx, contract, reply, frame);
@@ -83,15 +86,14 @@ export function routeMiddleware(frame: RouteFrame, { contract, handle }: Mounted
 
 /**
  * Who asks is known before the body is read, and a body may take a minute: what was taken away meanwhile must not be
- * used with it. False for a stranger.
+ * used with it.
  */
-async function recheck(frame: RouteFrame, ctx: AppContext, contract: RouteContract): Promise<boolean> {
+async function recheck(frame: RouteFrame, ctx: AppContext, contract: RouteContract): Promise<void> {
   const { principal } = ctx.state;
-  if (principal === null || frame.recheck === undefined) return false;
+  if (principal === null || frame.recheck === undefined) return;
   ctx.state.principal = await frame.recheck(principal);
   if (ctx.state.principal === null && contract.auth !== 'public') throw problem('invalid_token');
   authorise(frame, ctx, contract);
-  return true;
 }
 
 async function reportDenial(
@@ -107,15 +109,21 @@ async function reportDenial(
 }
 
 /** Finds out who asks; a bad credential is returned so that the call is counted before it is refused. */
-async function identify(frame: RouteFrame, ctx: AppContext, contract: RouteContract): Promise<unknown> {
+async function identify(
+  frame: RouteFrame,
+  ctx: AppContext,
+  contract: RouteContract,
+  onGenuine: () => void,
+): Promise<unknown> {
   try {
-    ctx.state.principal = await frame.authenticate({
+    const source: CredentialSource = {
       headers: ctx.req.headers,
       query: new URLSearchParams(ctx.querystring),
       family: contract.family,
       address: ctx.state.address,
       channel: answersEvents(contract) ? 'stream' : 'request',
-    });
+    };
+    ctx.state.principal = await frame.authenticate(source, onGenuine);
   } catch (denial) {
     // A login with a stale token in the header is still a login.
     return contract.auth === 'public' ? undefined : denial;

@@ -8,16 +8,18 @@ import { toValidationIssues } from './validation-issues.ts';
 
 const idempotencyKeyPattern = /^[\x21-\x7e]{1,255}$/;
 
+/** What a request says, without who says it. */
+export type RequestParts = Pick<
+  HandlerRequest<RouteContract>,
+  'params' | 'query' | 'headers' | 'body' | 'idempotencyKey'
+>;
+
 /**
- * The request as its contract describes it. Everything wrong with it is reported at once.
+ * What the request says, as its contract describes it. Everything wrong with it is reported at once.
  *
  * Throws `validation_failed`, and what `readBody` throws.
  */
-export async function parseRequest(
-  ctx: AppContext,
-  contract: RouteContract,
-  shutdown: AbortSignal,
-): Promise<HandlerRequest<RouteContract>> {
+export async function parseRequest(ctx: AppContext, contract: RouteContract): Promise<RequestParts> {
   const body = contract.body ? await readBody(ctx, contract.bodyTypes) : undefined;
   const issues: ValidationIssue[] = [];
   function parse(schema: z.ZodType | undefined, value: unknown, where: ValidationIssue['in']): unknown {
@@ -34,8 +36,17 @@ export async function parseRequest(
     idempotencyKey: idempotencyKeyOf(ctx, issues),
   };
   if (issues.length > 0) throw problem('validation_failed', {}, { issues });
+  return parsed as RequestParts;
+}
+
+/** The whole request, for the handler. */
+export function requestOf(
+  ctx: AppContext,
+  parts: RequestParts,
+  shutdown: AbortSignal,
+): HandlerRequest<RouteContract> {
   return {
-    ...(parsed as Pick<HandlerRequest<RouteContract>, keyof typeof parsed>),
+    ...parts,
     // A route that is not public has been refused before it comes here without one.
     principal: ctx.state.principal as Principal,
     path: ctx.state.safePath,

@@ -3,8 +3,8 @@ import { UNKNOWN_MARGIN_MS } from '../contracts/command-states.ts';
 import type { ActRow } from './acts.ts';
 import { type AuditEntry, auditRecord } from './audit-events.ts';
 import { type Db, type Queryable, query, queryOne } from './database.ts';
-import type { EventRow, StoredEvent } from './events.ts';
-import { emittedColumns, eventsOfJson, type StoredJson } from './unit-rows.ts';
+import type { EventRow } from './events.ts';
+import { type RecordReader, recordsFor, statementOfRecords } from './records.ts';
 
 export interface NewCommand {
   commandId: string;
@@ -33,7 +33,7 @@ export interface NewBatchRows {
  * the agent's socket is right here at the given epoch, else `queued`. An id that exists already is left out.
  * @param condition whether anything is inserted at all
  */
-const insertParts = (condition: string): string => `kept as (
+const insertParts = (read: RecordReader, condition: string): string => `kept as (
        insert into acts (digest, act, task_run, step_no, proposal_id)
        select :digest, cast(:act as jsonb), :task_run, cast(:act_step_no as integer), :proposal_id where ${condition}
        on conflict (digest) do nothing
@@ -42,15 +42,15 @@ const insertParts = (condition: string): string => `kept as (
        select cast(:batch_id as uuid), cast(:task_id as uuid), cast(:run_no as integer), cast(:step_no as integer),
               :workflow_id, :digest, cast(:size as integer), cast(:size as integer) where ${condition}
      ), wanted as (
-       select command_id, agent_id from jsonb_to_recordset(cast(:commands as jsonb)) as w(command_id uuid, agent_id text)
+       select command_id, agent_id from ${read}(cast(:commands as jsonb)) as w(command_id uuid, agent_id text)
        where ${condition}
      ), here as (
-       select c.agent_id, c.epoch, c.journal_id
-       from agent_connections c
-       join jsonb_to_recordset(cast(:local as jsonb)) as l(agent_id text, epoch bigint)
-         on l.agent_id = c.agent_id and l.epoch = c.epoch
-       where c.agent_id = any(cast(:agent_ids as text[]))
-       order by c.agent_id for share of c
+       -- One by one and in order: a join's plan, made while a table was small, is far slower for a thousand agents.
+       select l.agent_id, l.epoch, c.journal_id
+       from (select * from ${read}(cast(:local as jsonb)) as l(agent_id text, epoch bigint) order by agent_id) as l
+       cross join lateral (
+         select c.journal_id from agent_connections c where c.agent_id = l.agent_id and c.epoch = l.epoch for share
+       ) as c
      ), inserted as (
        insert into commands as c (command_id, batch_id, agent_id, digest, task_id, run_no, step_no, attempt, state,
                              creator_kind, creator_id, creator_name, owner_id, timeout_ms, output_cap_bytes,
@@ -82,8 +82,14 @@ const bindingsOf = (input: NewBatchRows) => {
     workflow_id: input.workflowId,
     size: input.commands.length,
     agent_ids: input.commands.map((command) => command.agentId),
-    commands: JSON.stringify(input.commands.map((c) => ({ command_id: c.commandId, agent_id: c.agentId }))),
-    local: JSON.stringify([...input.local].map(([agentId, epoch]) => ({ agent_id: agentId, epoch }))),
+    commands: recordsFor(
+      input.commands.length,
+      input.commands.map((c) => ({ command_id: c.commandId, agent_id: c.agentId })),
+    ),
+    local: recordsFor(
+      input.commands.length,
+      [...input.local].map(([agentId, epoch]) => ({ agent_id: agentId, epoch })),
+    ),
     attempt: input.attempt,
     creator_kind: input.creator.kind,
     creator_id: input.creator.id,
@@ -115,24 +121,30 @@ const rowToInserted = (row: StoredInserted): InsertedCommand => ({
   state: row.state,
 });
 
-const batchInsert = `with ${insertParts('true')} select command_id, agent_id, state from inserted`;
+const batchInsert = statementOfRecords(
+  (read) => `with ${insertParts(read, 'true')} select command_id, agent_id, state from inserted`,
+);
 
 /**
  * Insert act, batch and commands in one statement.
  * @returns what was inserted. An id that exists already is left out: the caller compares.
  */
 export async function insertBatchRows(db: Queryable, input: NewBatchRows): Promise<InsertedCommand[]> {
-  const rows = await query<StoredInserted>(db, batchInsert, bindingsOf(input));
+  const rows = await query<StoredInserted>(db, batchInsert(input.commands.length), bindingsOf(input));
   return rows.map(rowToInserted);
 }
 
-const usualInsert = `with usable as materialized (
+const usualInsert = statementOfRecords(
+  (read) => `with usable as materialized (
        select count(*) = cast(:size as integer) as are_all
-       from agents a
-       where a.id = any(cast(:agent_ids as text[]))
-         and a.revoked_at is null and a.delivery = 'websocket'
-         and (cast(:default_shell as text) is null or a.default_shell = :default_shell)
-     ), ${insertParts('(select are_all from usable)')}, audited as (
+       from unnest(cast(:agent_ids as text[])) as w(id)
+       cross join lateral (
+         select from agents a
+         where a.id = w.id and a.revoked_at is null and a.delivery = 'websocket'
+           and (cast(:default_shell as text) is null or a.default_shell = :default_shell)
+         offset 0
+       ) as a
+     ), ${insertParts(read, '(select are_all from usable)')}, audited as (
        insert into audit_events (principal_kind, principal_id, principal_name, session_id, address, request_id,
                                  action, target_kind, target_id, outcome, details)
        select principal_kind, principal_id, principal_name, session_id, address, request_id,
@@ -146,11 +158,12 @@ const usualInsert = `with usable as materialized (
        select case when state = 'sent' then 'command.sent' else 'command.queued' end, command_id,
               cast(:batch_id as uuid), agent_id, :owner_id, jsonb_build_object('step', null)
        from inserted
-       returning ${emittedColumns}
+       returning id, at, type, command_id
      )
-     select (select coalesce(jsonb_agg(to_jsonb(inserted)), '[]') from inserted) as commands,
-            (select coalesce(jsonb_agg(to_jsonb(emitted) order by id), '[]') from emitted) as events
-     from usable where are_all`;
+     select cast(pg_current_xact_id() as text) as xid,
+            (select json_agg(json_build_array(id, at, type, command_id) order by id) from emitted) as news
+     from usable where are_all`,
+);
 
 /** A batch that is inserted without a look at its agents first. */
 export interface UsualBatchRows extends NewBatchRows {
@@ -169,14 +182,28 @@ export async function insertUsualBatch(
   db: Db,
   input: UsualBatchRows,
 ): Promise<{ commands: InsertedCommand[]; events: EventRow[] } | undefined> {
-  const row = await queryOne<{ commands: StoredInserted[]; events: StoredJson<StoredEvent>[] }>(
-    db,
-    usualInsert,
-    {
-      ...bindingsOf(input),
-      default_shell: input.defaultShell,
-      audit: JSON.stringify(auditRecord(input.audit)),
-    },
-  );
-  return row && { commands: row.commands.map(rowToInserted), events: eventsOfJson(row.events) };
+  const statement = usualInsert(input.commands.length);
+  const row = await queryOne<{ xid: string; news: EmittedParts[] | null }>(db, statement, {
+    ...bindingsOf(input),
+    default_shell: input.defaultShell,
+    audit: JSON.stringify(auditRecord(input.audit)),
+  });
+  if (row === undefined) return undefined;
+  const agentOf = new Map(input.commands.map(({ commandId, agentId }) => [commandId, agentId]));
+  const commands: InsertedCommand[] = [];
+  const events: EventRow[] = [];
+  for (const [id, at, type, commandId] of row.news ?? []) {
+    const agentId = agentOf.get(commandId) ?? '';
+    commands.push({ commandId, agentId, state: type === 'command.sent' ? 'sent' : 'queued' });
+    const { batchId, ownerId } = input;
+    const refs = { taskId: null, taskPublicId: null, commandId, batchId, agentId, ownerId };
+    events.push({ id, xid: row.xid, at: new Date(at), type, ...refs, data: { step: null } });
+  }
+  return { commands, events };
 }
+
+/**
+ * What the database alone knows of an event that the statement inserted, and what tells it from its siblings. The
+ * statement was given the rest: a batch of a thousand commands would send it all back, twice.
+ */
+type EmittedParts = [id: number, at: string, type: 'command.sent' | 'command.queued', commandId: string];

@@ -16,9 +16,10 @@ import {
 } from './command-changes.ts';
 import { type CommandRow, commandColumns, rowToCommand, type StoredCommand } from './commands.ts';
 import { type Db, queryOne } from './database.ts';
-import type { EventRow, StoredEvent } from './events.ts';
+import type { EventRow } from './events.ts';
 import type { OutboxRow, StoredOutbox } from './outbox.ts';
-import { emittedColumns, eventsOfJson, outboxOfJson, rungColumns, type StoredJson } from './unit-rows.ts';
+import { recordsFor, statementOfRecords } from './records.ts';
+import { outboxOfJson, rungColumns, type StoredJson } from './unit-rows.ts';
 
 /** A change, and what must be true of the row for it to be the right one. */
 export interface UsualChange {
@@ -32,24 +33,29 @@ export interface UsualChange {
 }
 
 export interface UsualRecord {
-  /** Commands that were changed, by id. The others are as they were. */
-  commands: CommandRow[];
-  /** Batches whose counter fell. */
-  batches: BatchRow[];
+  /** Ids of the commands that were changed. The others are as they were. */
+  changed: Set<string>;
+  /** Batches that ended, all of whose commands were changed here: the whole of their rows. */
+  finished: { batch: BatchRow; commands: CommandRow[] }[];
   events: EventRow[];
   outbox: OutboxRow[];
 }
 
-const usualRecord = `with said as (
-       select * from jsonb_to_recordset(cast(:rows as jsonb)) as r(${changeRecordColumns},
+const usualRecord = statementOfRecords(
+  (read) => `with said as (
+       select * from ${read}(cast(:rows as jsonb)) as r(${changeRecordColumns},
          agent_id text, journal_id uuid, digest text, from_states text[])
      ), held as materialized (
-       select c.command_id from commands c join said r on r.command_id = c.command_id
-       where c.command_id = any(cast(:ids as uuid[])) -- Else a plan made while the table was small reads all of it.
-         and c.agent_id = r.agent_id and c.sent_journal_id = r.journal_id and c.digest = r.digest
-         and c.state = any(r.from_states)
-         and c.stdout_bytes = r.stdout_bytes and c.stderr_bytes = r.stderr_bytes
-       order by c.command_id for update of c
+       -- One by one and in order: a join's plan, made while the table was small, reads all of it.
+       select c.command_id from (select * from said order by command_id) as r
+       cross join lateral (
+         select c.command_id from commands c
+         where c.command_id = r.command_id
+           and c.agent_id = r.agent_id and c.sent_journal_id = r.journal_id and c.digest = r.digest
+           and c.state = any(r.from_states)
+           and c.stdout_bytes = r.stdout_bytes and c.stderr_bytes = r.stderr_bytes
+         for update
+       ) as c
      ), changed as (
        update commands c set ${changeSet}
        from said r join held using (command_id) where c.command_id = r.command_id
@@ -61,7 +67,7 @@ const usualRecord = `with said as (
      ), counted as (
        update batches b set ${batchFallSet}
        from fallen join locked using (id) where b.id = fallen.id
-       returning ${batchColumns('b')}, fallen.owner_id
+       returning ${batchColumns('b')}, fallen.owner_id, fallen.by
      ), news as (
        select 1 as position, command_id as sorted_by, 'command.started' as type, task_id, command_id, batch_id,
               agent_id, owner_id, jsonb_build_object('step', step_no) as data
@@ -79,7 +85,7 @@ const usualRecord = `with said as (
        insert into events (type, task_id, command_id, batch_id, agent_id, owner_id, data)
        select type, task_id, command_id, batch_id, agent_id, owner_id, data
        from news order by sorted_by nulls last, position
-       returning ${emittedColumns}
+       returning id, at, type, command_id, batch_id
      ), rung as (
        insert into outbox (workflow_id, kind, payload)
        select workflow_id, 'signal',
@@ -87,22 +93,24 @@ const usualRecord = `with said as (
        from counted where pending = 0 and workflow_id is not null
        returning ${rungColumns}
      )
-     select (select coalesce(jsonb_agg(to_jsonb(changed)), '[]') from changed) as commands,
-            (select coalesce(jsonb_agg(to_jsonb(counted)), '[]') from counted) as batches,
-            (select coalesce(jsonb_agg(to_jsonb(emitted) order by id), '[]') from emitted) as events,
-            (select coalesce(jsonb_agg(to_jsonb(rung) order by id), '[]') from rung) as outbox`;
+     select cast(pg_current_xact_id() as text) as xid,
+            (select json_agg(json_build_array(id, at, type, command_id, batch_id) order by id) from emitted) as news,
+            (select json_agg(w) from (
+               select distinct c.batch_id, c.step_no, c.owner_id, c.task_id, t.public_id as task_public_id
+               from changed c left join tasks t on t.id = c.task_id) as w) as works,
+            (select json_agg(b) from (
+               select ${batchColumns('counted')}, by = size as is_whole from counted where pending = 0) as b) as ended,
+            (select json_agg(to_json(c)) from changed c join counted b on b.id = c.batch_id
+             where b.pending = 0 and b.by = b.size) as commands,
+            (select json_agg(to_json(rung) order by id) from rung) as outbox`,
+);
 
 /** Record those of the changes that find their row as they expect it; each command at most once in `changes`. */
 export async function recordUsualChanges(db: Db, changes: readonly UsualChange[]): Promise<UsualRecord> {
-  const row = await queryOne<{
-    commands: StoredJson<StoredCommand>[];
-    batches: StoredJson<StoredBatch>[];
-    events: StoredJson<StoredEvent>[];
-    outbox: StoredJson<StoredOutbox>[];
-  }>(db, usualRecord, {
-    ids: changes.map(({ change }) => change.commandId),
+  const row = await queryOne<StoredRecord>(db, usualRecord(changes.length), {
     margin_ms: UNKNOWN_MARGIN_MS,
-    rows: JSON.stringify(
+    rows: recordsFor(
+      changes.length,
       changes.map(({ change, agentId, journalId, digest, from }) => ({
         ...changeRecord(change),
         agent_id: agentId,
@@ -112,12 +120,82 @@ export async function recordUsualChanges(db: Db, changes: readonly UsualChange[]
       })),
     ),
   });
+  const changed = new Set<string>();
+  for (const [, , , commandId] of row?.news ?? []) if (commandId !== null) changed.add(commandId);
   return {
-    commands: (row?.commands ?? []).map((command) => rowToCommand(withDates(command, commandTimes))),
-    batches: (row?.batches ?? []).map((batch) => rowToBatch(withDates(batch, batchTimes))),
-    events: eventsOfJson(row?.events ?? []),
+    changed,
+    finished: finishedOf(row),
+    events: eventsOf(row, changes),
     outbox: outboxOfJson(row?.outbox ?? []),
   };
+}
+
+/**
+ * What the statement answers with: of each event only what the database alone knows, and what tells it from its
+ * siblings. The rows of a thousand commands would cost more than writing them.
+ */
+interface StoredRecord {
+  xid: string;
+  news: [id: number, at: string, type: EventRow['type'], commandId: string | null, batchId: string][] | null;
+  /** What the commands of a batch have in common. */
+  works:
+    | {
+        batch_id: string;
+        step_no: number | null;
+        owner_id: string;
+        task_id: string | null;
+        task_public_id: string | null;
+      }[]
+    | null;
+  ended: StoredJson<StoredBatch & { is_whole: boolean }>[] | null;
+  commands: StoredJson<StoredCommand>[] | null;
+  outbox: StoredJson<StoredOutbox>[] | null;
+}
+
+function finishedOf(row: StoredRecord | undefined): UsualRecord['finished'] {
+  const commands = (row?.commands ?? []).map((command) => rowToCommand(withDates(command, commandTimes)));
+  return (row?.ended ?? [])
+    .filter((batch) => batch.is_whole)
+    .map((batch) => ({
+      batch: rowToBatch(withDates(batch, batchTimes)),
+      commands: commands.filter((command) => command.batchId === batch.id),
+    }));
+}
+
+/** The events as they were written, out of what was said and what the statement answered. */
+function eventsOf(row: StoredRecord | undefined, changes: readonly UsualChange[]): EventRow[] {
+  const saidOf = new Map(changes.map((said) => [said.change.commandId, said]));
+  const workOf = new Map((row?.works ?? []).map((work) => [work.batch_id, work]));
+  return (row?.news ?? []).map(([id, at, type, commandId, batchId]): EventRow => {
+    const said = commandId === null ? undefined : saidOf.get(commandId);
+    const work = workOf.get(batchId);
+    const step = work?.step_no ?? null;
+    const taskId = work?.task_id ?? null;
+    return {
+      ...{ id, xid: row?.xid ?? '', at: new Date(at), type, taskId, batchId, commandId },
+      taskPublicId: work?.task_public_id ?? null,
+      agentId: said?.agentId ?? null,
+      ownerId: work?.owner_id ?? null,
+      data: dataOf(type, step, taskId, said?.change),
+    };
+  });
+}
+
+/** What `news` of the statement writes. */
+function dataOf(
+  type: EventRow['type'],
+  step: number | null,
+  taskId: string | null,
+  change: CommandChange | undefined,
+): EventRow['data'] {
+  if (type === 'command.finished')
+    return {
+      step,
+      state: change?.state,
+      exitCode: change?.final?.exitCode ?? null,
+      reason: change?.final?.reason ?? null,
+    };
+  return type === 'batch.finished' && taskId === null ? {} : { step };
 }
 
 const batchTimes = ['created_at', 'finished_at'] as const;

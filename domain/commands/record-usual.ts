@@ -5,10 +5,10 @@
  */
 import type { AgentOutcome, StreamSummary } from '../../contracts/agent-protocol.ts';
 import type { CommandChange } from '../../db/command-changes.ts';
-import { recordUsualChanges, type UsualChange, type UsualRecord } from '../../db/command-reports.ts';
+import { recordUsualChanges, type UsualChange } from '../../db/command-reports.ts';
 import type { StreamState } from '../../db/commands.ts';
 import { plainText } from '../agents/plain-text.ts';
-import type { DomainDeps, FinishedBatch } from '../deps.ts';
+import type { DomainDeps } from '../deps.ts';
 import { announce } from '../transact.ts';
 import type { LedgerFrame, Report } from './report.ts';
 
@@ -25,11 +25,10 @@ type Result = Extract<LedgerFrame, { type: 'result' }>;
 export async function recordUsual(deps: DomainDeps, reports: readonly Report[]): Promise<Set<string>> {
   const changes = [...groupByCommand(reports).values()].flatMap((group) => usualChange(group) ?? []);
   if (changes.length === 0) return new Set();
-  const recorded = await recordUsualChanges(deps.db, changes);
-  const finished = finishedBatches(recorded);
+  const { changed, finished, events, outbox } = await recordUsualChanges(deps.db, changes);
   if (finished.length > 0) deps.announce.batches?.(finished);
-  announce(deps, recorded);
-  return new Set(recorded.commands.map((command) => command.commandId));
+  announce(deps, { events, outbox });
+  return changed;
 }
 
 function groupByCommand(reports: readonly Report[]): Map<string, Report[]> {
@@ -105,12 +104,3 @@ const streamOf = (said: StreamSummary): StreamState => {
     truncated: said.truncated || totalBytes > said.bytes,
   };
 };
-
-/** Batches all of whose commands were recorded here, so that these rows are the whole batch. */
-function finishedBatches({ batches, commands }: UsualRecord): FinishedBatch[] {
-  return batches.flatMap((batch): FinishedBatch[] => {
-    if (batch.pending > 0) return [];
-    const own = commands.filter((command) => command.batchId === batch.id);
-    return own.length === batch.size ? [{ batch, commands: own }] : [];
-  });
-}

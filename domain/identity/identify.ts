@@ -12,9 +12,14 @@ import { principalOf } from './present-user.ts';
 /**
  * Who holds this token: an access token or a personal API token of a user, a token of an agent, the shared agent
  * token, or a JWT signed with it.
+ * @param onGenuine called when an access token was found to be signed by us, while its session is looked up
  * @throws invalid_token for everything else, and for what has expired or was revoked
  */
-export async function identify(deps: IdentityDeps, token: string): Promise<Principal> {
+export async function identify(
+  deps: IdentityDeps,
+  token: string,
+  onGenuine?: () => void,
+): Promise<Principal> {
   const agentToken = deps.identity.agentToken();
   if (agentToken !== null && isSameSecret(token, agentToken))
     return systemPrincipal(deps.identity, agentToken);
@@ -30,7 +35,9 @@ export async function identify(deps: IdentityDeps, token: string): Promise<Princ
   // Clients of one family refresh on this, and log out on anything else.
   if (reading.kind === 'expired') throw problem('invalid_token', {}, { details: { reason: 'expired' } });
   if (reading.kind !== 'valid') throw problem('invalid_token');
-  const session = await findLiveSession(deps.db, reading.sessionId);
+  const looked = findLiveSession(deps.db, reading.sessionId);
+  onGenuine?.();
+  const session = await looked;
   if (session?.userId !== reading.userId) throw problem('invalid_token');
   return principalOf(session);
 }

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createAuthenticate } from '../../api/authenticate.ts';
 import { authRoutes } from '../../api/routes/v1/auth.ts';
+import { userRoutes } from '../../api/routes/v1/users.ts';
 import type { TokensView } from '../../contracts/auth.ts';
 import { can } from '../../domain/policy.ts';
 import { sendJson, startTestServer, type TestServer } from '../support/http.ts';
@@ -11,7 +12,7 @@ let server: TestServer;
 beforeAll(async () => {
   stack = await startIdentity();
   server = await startTestServer({
-    routes: authRoutes(stack.deps),
+    routes: [...authRoutes(stack.deps), ...userRoutes(stack.deps)],
     authenticate: createAuthenticate(stack.deps),
     can,
   });
@@ -57,6 +58,17 @@ describe('/v1/auth', () => {
       expect(await refused.json()).toMatchObject({ code: 'invalid_token' });
     }
     expect((await post('refresh', { refreshToken: second.refreshToken })).status).toBe(401);
+  });
+
+  it('tells what is wrong with the body only to whose session lives, though it is read meanwhile', async () => {
+    const { accessToken } = await logIn();
+    const headers = { ...bearer(accessToken), 'Content-Type': 'application/json' };
+    const broken = () => server.fetch('/v1/auth/me', { method: 'PATCH', headers, body: '{"a":' });
+    expect((await broken()).status).toBe(400);
+    expect((await post('logout', undefined, bearer(accessToken))).status).toBe(204);
+    const refused = await broken();
+    expect(refused.status).toBe(401);
+    expect(await refused.json()).toMatchObject({ code: 'invalid_token' });
   });
 
   it('answers wrong names and wrong passwords alike, byte for byte but the request id', async () => {

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ActBinding, adHocBinding } from '../../contracts/act.ts';
 import { lockConnection, takeConnection } from '../../db/agent-connections.ts';
 import { createDatabase, type Db, inTransaction, query } from '../../db/database.ts';
+import { type EventRow, readEvents } from '../../db/events.ts';
 import { buildAct } from '../../domain/commands/act-request.ts';
 import { getBatchAgents } from '../../domain/commands/agents.ts';
 import { insertBatch } from '../../domain/commands/insert.ts';
@@ -31,13 +32,14 @@ let deps: DomainDeps;
 let dispatched: DispatchOrder[] = [];
 let woken: string[] = [];
 let finished: FinishedBatch[] = [];
+const announced: EventRow[] = [];
 
 beforeAll(async () => {
   database = await createTestDatabase();
   db = createDatabase({ url: database.url, poolMax: 4, applicationName: 'test-usual' });
   const silent = () => undefined;
   const announce: Announcer = {
-    events: silent,
+    events: (rows) => void announced.push(...rows),
     agents: (ids) => void woken.push(...ids),
     output: silent,
     outbox: silent,
@@ -75,6 +77,16 @@ afterAll(async () => {
   await db.destroy();
   await database.drop();
 });
+
+/** What was announced of a batch, and what is stored of it: the short ways put together what they did not read. */
+async function expectAnnouncedAsStored(batchId: string): Promise<void> {
+  const { rows } = await readEvents(db, { xid: '0' });
+  const byId = (events: readonly EventRow[]) =>
+    events.filter((event) => event.batchId === batchId).toSorted((a, b) => a.id - b.id);
+  const stored = byId(rows);
+  expect(stored.length).toBeGreaterThan(0);
+  expect(byId(announced)).toEqual(stored);
+}
 
 /** Everything written about a batch, with its ids and times told apart only by being there. */
 async function rowsAbout(batchId: string): Promise<unknown> {
@@ -117,7 +129,7 @@ const run = { agentIds: ['here', 'here-too', 'here'], act: { argv: ['true'], tim
 
 describe('an ad-hoc batch', () => {
   it('leaves the same rows and orders the usual and the general way', async () => {
-    for (const agentIds of [['here', 'here-too', 'here'], ['here', 'away'], ['away']]) {
+    for (const agentIds of [['here', 'here-too', 'here'], ['here', 'away'], ['here'], ['away']]) {
       const seen = [];
       for (const way of ['usual', 'general']) {
         dispatched = [];
@@ -128,6 +140,7 @@ describe('an ad-hoc batch', () => {
             ? await runUsual(deps, actor, body)
             : await runCommands(deps, actor, body, randomUUID()); // A key may stand for a batch that is there.
         if (made === undefined) throw new Error('not usual');
+        await expectAnnouncedAsStored(made.batchId);
         const orders = dispatched.map(({ commandId: _, ...order }) => order);
         seen.push({ rows: await rowsAbout(made.batchId), orders, woken, created: made.created });
       }
@@ -194,7 +207,10 @@ interface Sent {
 }
 
 /** A batch that is out at its agents, ad-hoc or of a step that a workflow waits for. */
-async function send(kind: 'ad-hoc' | 'step', agentIds = ['here', 'here-too']): Promise<Sent> {
+async function send(
+  kind: 'ad-hoc' | 'step',
+  agentIds: readonly string[] = ['here', 'here-too'],
+): Promise<Sent> {
   const taskId = uuidv7();
   if (kind === 'step') {
     await db('tasks').insert({ ...taskRow, id: taskId, public_id: `task-${taskId}` });
@@ -266,11 +282,16 @@ const scenarios: Record<string, Frames[]> = {
 
 describe('reports of a command that', () => {
   for (const [name, flushes] of Object.entries(scenarios)) {
-    for (const kind of ['ad-hoc', 'step'] as const) {
-      it(`${name} (${kind}) leave the same rows and acks the usual and the general way`, async () => {
+    for (const [kind, agentIds] of [
+      ['ad-hoc', ['here', 'here-too']],
+      ['ad-hoc', ['here']],
+      ['step', ['here', 'here-too']],
+      ['step', ['here']],
+    ] as const) {
+      it(`${name} (${kind}, ${agentIds.length}) leave the same rows and acks the usual and the general way`, async () => {
         const seen = [];
         for (const way of ['usual', 'general']) {
-          const sent = await send(kind);
+          const sent = await send(kind, agentIds);
           const acks = [];
           finished = [];
           for (const frames of flushes) {
@@ -281,8 +302,9 @@ describe('reports of a command that', () => {
             acks.push(await recordReports(deps, reports));
             if (way === 'usual' && !isOutput) expect(await recordUsual(deps, reports)).toEqual(new Set());
           }
+          await expectAnnouncedAsStored(sent.batchId);
           const isTold = finished.map(({ batch, commands }) => [batch.id, commands.length]);
-          expect(isTold).toEqual(way === 'usual' ? [[sent.batchId, 2]] : []);
+          expect(isTold).toEqual(way === 'usual' ? [[sent.batchId, agentIds.length]] : []);
           seen.push({
             rows: await rowsAbout(sent.batchId),
             acks: acks.map((list) => list.map((a) => a.kind)),
