@@ -2,13 +2,14 @@
  * Put a batch on the ledger: act, batch, one command per agent. Row first, audit row with it, bytes later. The usual
  * ad-hoc batch has a shorter way (run-usual.ts) that leaves the same rows.
  */
-import { v5 as uuidv5, v7 as uuidv7 } from 'uuid';
+import { v5 as uuidv5 } from 'uuid';
 import { type Act, type ActBinding, actDigest } from '../../contracts/act.ts';
 import { problem } from '../../contracts/errors.ts';
 import { deliverWorkflowId } from '../../contracts/workflow-io.ts';
 import { type InsertedCommand, insertBatchRows } from '../../db/command-inserts.ts';
 import { findCommand } from '../../db/commands.ts';
 import type { Actor, DispatchOrder, DomainDeps } from '../deps.ts';
+import { newId } from '../new-ids.ts';
 import type { AuditFacts, Unit } from '../transact.ts';
 import type { BatchAgent } from './agents.ts';
 
@@ -69,7 +70,7 @@ export async function insertBatch(
     }
   }
   const work = input.step ?? input.work ?? null;
-  const batchId = input.batchId ?? uuidv7();
+  const batchId = input.batchId ?? newId();
   const attempt = input.attempt ?? 1;
   const websocketAgents = input.agents
     .filter((agent) => agent.delivery === 'websocket')
@@ -90,7 +91,7 @@ export async function insertBatch(
       agentId: agent.id,
       commandId:
         input.commandId ??
-        (work === null ? uuidv7() : stepCommandId(input.binding.taskRun, work.step, attempt, agent.id)),
+        (work === null ? newId() : stepCommandId(input.binding.taskRun, work.step, attempt, agent.id)),
     })),
   });
   // Only possible when two requests bring the same id at once: the other one committed between our look and insert.

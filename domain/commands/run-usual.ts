@@ -3,12 +3,13 @@
  * and inserts everything; where it finds an agent out of the ordinary it writes nothing, and the general way (run.ts)
  * looks closer and says what is wrong.
  */
-import { v7 as uuidv7 } from 'uuid';
+
 import { type Act, actDigest, adHocBinding } from '../../contracts/act.ts';
 import type { RunCommandsBody } from '../../contracts/commands.ts';
 import { isProblem } from '../../contracts/errors.ts';
 import { insertUsualBatch } from '../../db/command-inserts.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
+import { newId } from '../new-ids.ts';
 import { announce, auditEntry } from '../transact.ts';
 import { buildAct } from './act-request.ts';
 import { isShellName } from './agents.ts';
@@ -26,10 +27,10 @@ export async function runUsual(
   const made = usualAct(deps, body, agentIds);
   if (made === undefined) return undefined;
   const { act, defaultShell } = made;
-  const batchId = uuidv7();
+  const batchId = newId();
   const digest = actDigest(act, adHocBinding);
   const { principal } = actor;
-  const commands = agentIds.map((agentId) => ({ agentId, commandId: uuidv7() }));
+  const commands = agentIds.map((agentId) => ({ agentId, commandId: newId() }));
   const local = deps.sockets?.epochsOf(agentIds) ?? new Map<string, number>();
   const inserted = await insertUsualBatch(deps.db, {
     batchId,

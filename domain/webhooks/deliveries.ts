@@ -28,7 +28,6 @@ import { pageOfRows, uuidPositionOf } from '../cursor.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
 import { claimRequest, isRepeatedRequest, requestKeyOf } from '../idempotency.ts';
 import { assertCan } from '../policy.ts';
-import { getTaskRow } from '../tasks/load.ts';
 import { transact, type Unit } from '../transact.ts';
 import { getWebhook, webhookNotFound } from './store.ts';
 
@@ -46,18 +45,8 @@ export async function listWebhookDeliveries(
   return deliveryPage(deps, webhookId, query);
 }
 
-/** Newest first. @throws forbidden, task_not_found, invalid_cursor */
-export async function listTaskCallbacks(
-  deps: DomainDeps,
-  actor: Actor,
-  taskId: string,
-  query: DeliveryListQuery,
-): Promise<Page<WebhookDeliveryView>> {
-  const task = await getTaskRow(deps, actor, taskId, 'read');
-  return deliveryPage(deps, task.id, query);
-}
-
-async function deliveryPage(
+/** What was sent to a target, newest first. @throws invalid_cursor */
+export async function deliveryPage(
   deps: DomainDeps,
   targetId: string,
   { limit, cursor, state }: DeliveryListQuery,
@@ -78,7 +67,15 @@ export async function getWebhookDelivery(
   await getWebhook(deps, actor, webhookId);
   const row = isUuid(deliveryId) ? await findDelivery(deps.db, webhookId, deliveryId) : undefined;
   if (row === undefined) throw problem('webhook_delivery_not_found', { deliveryId });
-  const log = await listAttempts(deps.db, deliveryId);
+  return deliveryDetail(deps, row);
+}
+
+/** With its body and every attempt. */
+export async function deliveryDetail(
+  { db }: Pick<DomainDeps, 'db'>,
+  row: DeliveryRow,
+): Promise<WebhookDeliveryDetail> {
+  const log = await listAttempts(db, row.id);
   return {
     ...presentDelivery(row),
     body: row.body,
@@ -199,7 +196,7 @@ const auditSend = (unit: Unit, actor: Actor, webhookId: string, details: Record<
   unit.audit(actor, { action: 'webhook.send', targetKind: 'webhook', targetId: webhookId, details });
 
 /** The same body under the same `webhook-id`. */
-const replayOf = (row: DeliveryRow, body: string, id: string): NewDelivery => ({
+export const replayOf = (row: DeliveryRow, body: string, id: string): NewDelivery => ({
   id,
   targetId: row.targetId,
   eventId: row.eventId,
@@ -208,7 +205,7 @@ const replayOf = (row: DeliveryRow, body: string, id: string): NewDelivery => ({
   replayOf: row.replayOf ?? row.id,
 });
 
-const presentDelivery = (row: ListedDeliveryRow): WebhookDeliveryView => ({
+export const presentDelivery = (row: ListedDeliveryRow): WebhookDeliveryView => ({
   id: row.id,
   type: row.eventType,
   state: row.state,
