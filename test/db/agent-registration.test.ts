@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { findAgentsToDisconnect } from '../../db/agents.ts';
+import { listAlertRules } from '../../db/alert-rules.ts';
 import { createEnrolment, enrolAgent, listEnrolments } from '../../domain/agents/enrol.ts';
 import { listGroupPage } from '../../domain/agents/groups.ts';
 import { heartbeat } from '../../domain/agents/heartbeat.ts';
@@ -321,19 +322,28 @@ describe('the registry', () => {
     expect(
       await explainNext(() => listUsableAgents(stack.deps, operator, { isConnected: true }, 10_000)),
     ).toContain('agent_connections_bridge_idx');
+    expect(await explainNext(() => listUsableAgents(stack.deps, operator, { isAlive: false }, 50))).toContain(
+      'agents_created_idx',
+    );
     expect(await explainNext(() => register({ hostname: 'host-77' }), 'lower(a.hostname)')).toContain(
       'agents_hostname_idx',
     );
     expect(await explainNext(() => getAgent(stack.deps, operator, 'fleet-1'))).toContain('agents_pkey');
   });
 
-  it('lists groups and enrolment tokens by an index', async () => {
+  it('lists groups, enrolment tokens and alert rules by an index', async () => {
     const many = 'generate_series(1, 5000) n';
     await stack.db.raw(`insert into agent_groups (id, name, expression, created_by, created_at)
       select gen_random_uuid(), 'group-' || n, 'web', 'x', now() - n * interval '1 second' from ${many}`);
     await stack.db.raw(`insert into enrolment_tokens (id, token_hash, created_by, created_at, expires_at)
       select gen_random_uuid(), cast('t' || n as bytea), 'x', now() - n * interval '1 second', now() from ${many}`);
-    for (const table of ['agent_groups', 'enrolment_tokens']) await stack.db.raw('analyze ??', [table]);
+    await stack.db.raw(`insert into alert_rules (id, name, severity, condition, clear_ms, enabled, editor_kind,
+        editor_id, editor_name, created_at)
+      select gen_random_uuid(), 'rule-' || n, 'info', json_build_object('kind', 'approval_waiting', 'forMs', 0), 0, false,
+             'user', 'x', 'x', now() - n * interval '1 second'
+      from ${many}`);
+    for (const table of ['agent_groups', 'enrolment_tokens', 'alert_rules'])
+      await stack.db.raw('analyze ??', [table]);
     const page = { limit: 50 };
     expect(await explainNext(() => listGroupPage(stack.deps, operator, page), 'from agent_groups')).toContain(
       'agent_groups_created_idx',
@@ -341,6 +351,10 @@ describe('the registry', () => {
     expect(
       await explainNext(() => listEnrolments(stack.deps, operator, page), 'from enrolment_tokens'),
     ).toContain('enrolment_tokens_list_idx');
+    const rules = { before: { at: new Date(), id: randomUUID() }, limit: 50 };
+    expect(await explainNext(() => listAlertRules(stack.db, rules), 'from alert_rules')).toContain(
+      'alert_rules_list_idx',
+    );
   });
 });
 
