@@ -232,15 +232,25 @@ export function separateReadable(rows: readonly (StoredCommand & StoredAct)[]): 
   return found;
 }
 
+/** By agent. What they run is read once, however many they are. */
 export async function listBatchCommands(db: Queryable, batchId: string): Promise<CommandWithAct[]> {
-  const rows = await query<StoredCommand & StoredAct>(
+  const rows = await query<StoredCommand>(
     db,
-    `select ${commandColumns}, ${actColumns}, t.public_id as task_public_id
-     from commands c join acts a on a.digest = c.digest left join tasks t on t.id = c.task_id
-     where c.batch_id = :batch_id order by c.agent_id`,
+    `select ${commandColumns}, t.public_id as task_public_id
+     from commands c left join tasks t on t.id = c.task_id where c.batch_id = :batch_id order by c.agent_id`,
     { batch_id: batchId },
   );
-  return rows.map(rowToCommandWithAct);
+  const acts = await query<StoredAct>(
+    db,
+    `select ${actColumns} from acts a where a.digest = any(cast(:digests as text[]))`,
+    { digests: [...new Set(rows.map((row) => row.digest))] },
+  );
+  const actOf = new Map(acts.map((act) => [act.digest, rowToAct(act)]));
+  return rows.map((row) => {
+    const found = actOf.get(row.digest);
+    if (found === undefined) throw new Error(`command ${row.command_id} has no act`);
+    return { ...rowToCommand(row), act: found.act, binding: found.binding };
+  });
 }
 
 export async function listTaskCommands(
