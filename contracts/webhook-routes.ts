@@ -164,11 +164,11 @@ export const replayWebhookRoute = defineRoute({
   errors: ['webhook_not_found', 'conflict', 'idempotency_conflict'],
 });
 
+const ofTask = { family: 'house', tags: ['tasks', 'webhooks'], auth: 'user', resource: 'task' } as const;
+const callbackParams = z.object({ taskId: taskIdSchema, deliveryId: z.uuid() });
+
 export const listTaskCallbacksRoute = defineRoute({
-  family: 'house',
-  tags: ['tasks', 'webhooks'],
-  auth: 'user',
-  resource: 'task',
+  ...ofTask,
   method: 'GET',
   path: '/v1/tasks/{taskId}/callbacks',
   summary: 'List what was sent to the callback URL of a task, newest first',
@@ -178,4 +178,29 @@ export const listTaskCallbacksRoute = defineRoute({
   query: deliveryListQuerySchema,
   replies: { 200: deliveryPageSchema },
   errors: ['task_not_found', 'invalid_cursor'],
+});
+
+export const getTaskCallbackRoute = defineRoute({
+  ...ofTask,
+  method: 'GET',
+  path: '/v1/tasks/{taskId}/callbacks/{deliveryId}',
+  summary: 'Read a callback of a task with its body and every attempt',
+  rateClass: 'read',
+  verb: 'read',
+  params: callbackParams,
+  replies: { 200: webhookDeliveryDetailSchema },
+  errors: ['task_not_found', 'webhook_delivery_not_found'],
+});
+
+export const replayTaskCallbackRoute = defineRoute({
+  ...ofTask,
+  method: 'POST',
+  path: '/v1/tasks/{taskId}/callbacks/{deliveryId}/replay',
+  summary: 'Send a callback of a task again: the same body, under the same webhook-id',
+  takesIdempotencyKey: true,
+  rateClass: 'write',
+  verb: 'update',
+  params: callbackParams,
+  replies: { 202: webhookDeliverySchema },
+  errors: ['task_not_found', 'webhook_delivery_not_found', 'conflict', 'idempotency_conflict'],
 });

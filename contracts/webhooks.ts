@@ -103,7 +103,9 @@ export type DeliveryState = (typeof deliveryStates)[number];
 
 export const webhookDeliverySchema = z
   .object({
-    id: z.uuid().meta({ description: 'Also its `webhook-id`, with `msg_` before it' }),
+    id: z
+      .uuid()
+      .meta({ description: 'Also its `webhook-id`, with `msg_` before it; of a replay it is `replayOf`' }),
     type: z.string(),
     state: z.enum(deliveryStates),
     attempts: z.int(),

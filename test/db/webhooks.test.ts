@@ -16,7 +16,6 @@ import { createTask } from '../../domain/tasks/create.ts';
 import { drainTarget } from '../../domain/webhooks/deliver.ts';
 import {
   getWebhookDelivery,
-  listTaskCallbacks,
   listWebhookDeliveries,
   replayDelivery,
   replayMany,
@@ -30,6 +29,11 @@ import {
   removeWebhook,
   rotateWebhookSecret,
 } from '../../domain/webhooks/store.ts';
+import {
+  getTaskCallback,
+  listTaskCallbacks,
+  replayTaskCallback,
+} from '../../domain/webhooks/task-callbacks.ts';
 import { createOutbound } from '../../outbound/outbound.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { insertEvents } from '../support/rows.ts';
@@ -464,6 +468,98 @@ describe('the callback of a task', () => {
     expect(receiver.taken.map(({ status }) => status)).toEqual([422, 204]);
     expect(receiver.taken[1]?.headers).not.toHaveProperty('webhook-signature');
     expect(receiver.taken[1]?.headers).not.toHaveProperty('authorization');
+  });
+
+  it('is told again on request: the same bytes and id, signed anew, behind what is still to be told', async () => {
+    const { id } = await make('callback-token');
+    await updateTask(db, id, { state: 'running' });
+    await feed();
+    const logOf = async () => (await listTaskCallbacks(deps, admin, 'sub-1', { limit: 50 })).items;
+    const [first] = await logOf();
+    const again = (deliveryId: string, key: string | null = null, actor = admin) =>
+      replayTaskCallback(deps, actor, 'sub-1', deliveryId, key);
+    const firstId = first?.id ?? '';
+    // It is still to be made.
+    await expect(again(firstId)).rejects.toMatchObject({ code: 'conflict' });
+    await drain(id);
+    // The next one is held up by its receiver.
+    await updateTask(db, id, { state: 'completed' });
+    await feed();
+    receiver.answer(503);
+    await drain(id, 2);
+    const askedAt = Math.floor(Date.now() / 1000);
+    const made = await again(firstId, 'callback-key');
+    expect(made).toMatchObject({ replayOf: firstId, state: 'pending', attempts: 0, type: 'task.status' });
+    expect(await again(firstId, 'callback-key')).toEqual(made);
+    await expect(again(made.id, 'callback-key')).rejects.toMatchObject({ code: 'idempotency_conflict' });
+    const audited = await query<{ targetId: string; details: unknown }>(
+      db,
+      `select target_id as "targetId", details from audit_events where action = 'task.replay_callback'
+       and details ->> 'deliveryId' = :id`,
+      { id: made.id },
+    );
+    expect(audited).toMatchObject([
+      { targetId: 'sub-1', details: { deliveryId: made.id, replayOf: firstId } },
+    ]);
+    receiver.answer(204);
+    await hurry();
+    expect(await drain(id, 2)).toEqual({ kind: 'over' });
+    const taken = receiver.taken.filter(({ status }) => status === 204);
+    expect(taken.map(({ body }) => (JSON.parse(body) as { status: string }).status)).toEqual([
+      'in_progress',
+      'completed',
+      'in_progress',
+    ]);
+    const [original, , replayed] = taken;
+    expect(replayed?.body).toBe(original?.body);
+    expect(replayed?.headers['webhook-id']).toBe(`msg_${firstId}`);
+    expect(replayed?.headers['webhook-id']).toBe(original?.headers['webhook-id']);
+    expect(Number(replayed?.headers['webhook-timestamp'])).toBeGreaterThanOrEqual(askedAt);
+    new Webhook('callback-token', { format: 'raw' }).verify(
+      replayed?.body ?? '',
+      replayed?.headers as Record<string, string>,
+    );
+    expect(await getTaskCallback(deps, admin, 'sub-1', made.id)).toMatchObject({
+      state: 'delivered',
+      body: original?.body,
+      log: [{ attempt: 1, status: 204 }],
+    });
+    // A replay of the replay is one of the first.
+    expect(await again(made.id)).toMatchObject({ replayOf: firstId });
+  });
+
+  it('is told again by whoever may change the task, and only what was its own', async () => {
+    const { id } = await make();
+    await updateTask(db, id, { state: 'running' });
+    await feed();
+    await drain(id);
+    const [first] = (await listTaskCallbacks(deps, admin, 'sub-1', { limit: 50 })).items;
+    const firstId = first?.id ?? '';
+    const as = (role: 'viewer' | 'user' | 'operator'): Actor => ({
+      ...admin,
+      principal: { ...admin.principal, id: `the-${role}`, name: role, roles: [role] },
+    });
+    const outcome = (actor: Actor, taskId = 'sub-1', deliveryId = firstId) =>
+      replayTaskCallback(deps, actor, taskId, deliveryId, null).then(
+        ({ state }) => state,
+        (error: { code: string }) => error.code,
+      );
+    expect(await outcome(as('viewer'))).toBe('forbidden');
+    expect(await outcome(as('user'))).toBe('task_not_found');
+    expect(await outcome(engineActor)).toBe('forbidden');
+    expect(await outcome(admin, 'no-such')).toBe('task_not_found');
+    const hook = await subscribe();
+    await emit('task.updated');
+    await feed();
+    const [others] = (await listWebhookDeliveries(deps, admin, hook.id, { limit: 1 })).items;
+    for (const deliveryId of [others?.id ?? '', crypto.randomUUID(), 'x']) {
+      expect(await outcome(admin, 'sub-1', deliveryId)).toBe('webhook_delivery_not_found');
+      await expect(getTaskCallback(deps, admin, 'sub-1', deliveryId)).rejects.toMatchObject({
+        code: 'webhook_delivery_not_found',
+      });
+    }
+    expect(await outcome(as('operator'))).toBe('pending');
+    expect((await listTaskCallbacks(deps, admin, 'sub-1', { limit: 50 })).items).toHaveLength(2);
   });
 
   it('costs a task without a callback nothing', async () => {

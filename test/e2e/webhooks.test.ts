@@ -148,6 +148,29 @@ describe('a callback', () => {
       `/v1/tasks/${taskId}/callbacks`,
     );
     expect(items).toHaveLength(bodies.length);
+    const [last] = items;
+    const path = `/v1/tasks/${taskId}/callbacks/${last?.id}`;
+    await system.until(
+      () => system.call<WebhookDeliveryView>('GET', path),
+      ({ state }) => state === 'delivered',
+      'the end is in the log',
+    );
+    expect(await system.request('POST', `${path}/replay`)).toMatchObject({
+      status: 202,
+      body: { replayOf: last?.id },
+    });
+    await system.until(
+      async () => receiver.taken.length,
+      (count) => count === bodies.length + 1,
+      'the end is told again',
+    );
+    const [told, again] = receiver.taken.slice(-2);
+    expect(again?.body).toBe(told?.body);
+    expect(again?.headers['webhook-id']).toBe(told?.headers['webhook-id']);
+    new Webhook('the-callback-token', { format: 'raw' }).verify(
+      again?.body ?? '',
+      again?.headers as Record<string, string>,
+    );
     expect(JSON.stringify(await system.call('GET', `/v1/tasks/${taskId}`))).not.toContain(
       'the-callback-token',
     );

@@ -1,11 +1,13 @@
 import {
   createWebhookRoute,
   deleteWebhookRoute,
+  getTaskCallbackRoute,
   getWebhookDeliveryRoute,
   getWebhookRoute,
   listTaskCallbacksRoute,
   listWebhookDeliveriesRoute,
   listWebhooksRoute,
+  replayTaskCallbackRoute,
   replayWebhookDeliveryRoute,
   replayWebhookRoute,
   rotateWebhookSecretRoute,
@@ -14,7 +16,6 @@ import {
 } from '../../../contracts/webhook-routes.ts';
 import {
   getWebhookDelivery,
-  listTaskCallbacks,
   listWebhookDeliveries,
   replayDelivery,
   replayMany,
@@ -29,6 +30,11 @@ import {
   removeWebhook,
   rotateWebhookSecret,
 } from '../../../domain/webhooks/store.ts';
+import {
+  getTaskCallback,
+  listTaskCallbacks,
+  replayTaskCallback,
+} from '../../../domain/webhooks/task-callbacks.ts';
 import { type MountedRoute, mount } from '../../mount.ts';
 
 /** `/v1/webhooks`, and the callbacks of a task. */
@@ -91,4 +97,13 @@ const deliveryRoutes = (deps: WebhookDeps): MountedRoute[] => [
     status: 200,
     body: await listTaskCallbacks(deps, request, request.params.taskId, request.query),
   })),
+  mount(getTaskCallbackRoute, async (request) => {
+    const { taskId, deliveryId } = request.params;
+    return { status: 200, body: await getTaskCallback(deps, request, taskId, deliveryId) };
+  }),
+  mount(replayTaskCallbackRoute, async (request) => {
+    const { taskId, deliveryId } = request.params;
+    const body = await replayTaskCallback(deps, request, taskId, deliveryId, request.idempotencyKey);
+    return { status: 202, body };
+  }),
 ];
