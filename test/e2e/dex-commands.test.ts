@@ -78,6 +78,17 @@ describe('/api/v1/agents/{id}/command', () => {
     expect(silent).toMatchObject({ success: false, output: '', error: 'Command failed with exit code 4' });
   });
 
+  it('takes numbers and booleans as texts, as its clients may send them', async () => {
+    const lax = { command: 'echo hello', timeout: '0030.0', run_as_admin: 'False', queue: 1 };
+    expect(await run('/command?queue=on', lax)).toMatchObject([200, { success: true, output: 'hello\n' }]);
+    const [, slow] = await run('/command', { command: 'sleep 30', timeout: '0.5' });
+    expect(slow).toMatchObject({ error: 'Command timed out after 0.5 seconds', outcome: 'timed_out' });
+    for (const wrong of [{ timeout: 'soon' }, { run_as_admin: 'admin' }, { command: 7 }])
+      expect((await run('/command', { command: 'true', ...wrong }))[0], JSON.stringify(wrong)).toBe(422);
+    const [status, commands] = await ask('GET', `/api/v1/agents/${agent.agentId}/commands?limit=1`);
+    expect([status, (commands as unknown as Body[]).length]).toEqual([200, 1]);
+  });
+
   it('says in the answer that the time is over', async () => {
     const [status, body] = await run('/command', { command: 'echo first; sleep 30', timeout: 0.5 });
     expect(status).toBe(200);

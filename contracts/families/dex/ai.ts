@@ -4,6 +4,7 @@ import { shellNameSchema } from '../../act.ts';
 import { agentIdSchema } from '../../agent-protocol.ts';
 import { defineRoute } from '../../route.ts';
 import { atAgent, dexOutcomeSchema } from './commands.ts';
+import { laxFloat } from './lax.ts';
 
 /** Longest wish, and longest message of a history, characters. */
 const MAX_MESSAGE_LENGTH = 32 * 1024;
@@ -103,7 +104,9 @@ export const dexTestBodySchema = z
   .object({
     command: z.string().nullish(),
     agent_id: z.string().nullish(),
-    timeout: z.number().positive().nullish().meta({ description: 'Seconds; default DEFAULT_TIMEOUT' }),
+    timeout: laxFloat(z.number().positive())
+      .nullish()
+      .meta({ description: 'Seconds; default DEFAULT_TIMEOUT' }),
     working_directory: z.string().nullish(),
   })
   .nullish();

@@ -5,6 +5,7 @@ import { commandStates } from '../../command-states.ts';
 import { rerunOutcomes } from '../../commands.ts';
 import { defineRoute, json, type RouteContract } from '../../route.ts';
 import { DEFAULT_PAGE_SIZE, timeSchema } from '../../shared.ts';
+import { laxBoolean, laxFloat, laxInt } from './lax.ts';
 
 /** Most commands of one batch request. */
 export const MAX_DEX_BATCH = 100;
@@ -14,21 +15,18 @@ export const dexCommandBodySchema = z.object({
     .string()
     .max(120 * 1024)
     .refine((text) => text.trim() !== '', { error: 'must not be empty' }),
-  timeout: z
-    .number()
-    .min(0.1)
+  timeout: laxFloat(z.number().min(0.1))
     .nullish()
     .meta({ description: 'Seconds; default DEFAULT_TIMEOUT, at most MAX_TIMEOUT' }),
   working_directory: z.string().max(4096).nullish(),
-  run_as_admin: z
-    .boolean()
+  run_as_admin: laxBoolean()
     .nullish()
     .meta({ description: 'With the rights of an administrator; rejected by an agent that cannot give them' }),
 });
 export type DexCommandBody = z.infer<typeof dexCommandBodySchema>;
 
 const queueableBodySchema = dexCommandBodySchema.extend({
-  queue: z.boolean().nullish().meta({ description: 'Wait for an agent that is not connected' }),
+  queue: laxBoolean().nullish().meta({ description: 'Wait for an agent that is not connected' }),
 });
 
 /** What every answer with an outcome tells. */
@@ -98,7 +96,7 @@ const running = {
   verb: 'execute',
 } as const;
 const onAgent = { params: z.object({ agentId: agentIdSchema }) };
-const queueing = { query: z.object({ queue: z.stringbool().optional() }), body: queueableBodySchema };
+const queueing = { query: z.object({ queue: laxBoolean().optional() }), body: queueableBodySchema };
 const shells = 'In PowerShell where the agent has it, else in its default shell; `shell` says which. ';
 const away =
   'An agent that is not connected is an error unless `queue` is set (in the body, or as `?queue=true`).';
@@ -143,7 +141,7 @@ export const dexHistoryRoute = defineRoute({
   rateClass: 'read',
   verb: 'list',
   query: z.object({
-    limit: z.coerce.number().int().min(1).default(DEFAULT_PAGE_SIZE).meta({ description: 'At most 200' }),
+    limit: laxInt(z.int().min(1)).default(DEFAULT_PAGE_SIZE).meta({ description: 'At most 200' }),
     cursor: z.string().max(512).optional(),
   }),
   replies: {

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { createEnrolmentBodySchema } from '../../agents.ts';
 import { agentNameSchema, installerErrors, installerReply, serverUrlSchema } from '../../installer.ts';
 import { defineRoute } from '../../route.ts';
+import { laxBoolean } from './lax.ts';
 
 /** Everything has a default, and so has the body. */
 export const dexInstallerBodySchema = z
@@ -13,9 +14,9 @@ export const dexInstallerBodySchema = z
     }),
     agent_name: agentNameSchema.nullish(),
     tags: createEnrolmentBodySchema.shape.tags.unwrap().nullish(),
-    auto_start: z.boolean().nullish(),
-    run_as_service: z.boolean().nullish(),
-    debug: z.boolean().nullish(),
+    auto_start: laxBoolean().nullish(),
+    run_as_service: laxBoolean().nullish(),
+    debug: laxBoolean().nullish(),
   })
   .prefault({});
 export type DexInstallerBody = z.infer<typeof dexInstallerBodySchema>;

@@ -11,6 +11,7 @@ import {
   savedContentShape,
 } from '../../saved-commands.ts';
 import { timeSchema } from '../../shared.ts';
+import { laxBoolean, laxFloat } from './lax.ts';
 
 /** Most agents of one request. */
 const MAX_AGENTS = 1_000;
@@ -37,7 +38,7 @@ const parameterSchema = z
       .pipe(z.enum(parameterTypes)),
     description: z.string().max(2_000).nullish(),
     default: parameterValueSchema.nullish(),
-    required: z.boolean().nullish(),
+    required: laxBoolean().nullish(),
     options: z.array(z.string()).max(100).nullish(),
   })
   .meta({ description: 'A parameter; the command reads it as `$name`' });
@@ -59,7 +60,7 @@ export const dexSavedBodySchema = z.object({
   tags: savedContentShape.tags.nullish(),
   version: savedContentShape.version.nullish(),
   author: savedContentShape.author.optional(),
-  is_system: z.boolean().nullish().meta({ description: 'Ignored: only what comes with the system is' }),
+  is_system: laxBoolean().nullish().meta({ description: 'Ignored: only what comes with the system is' }),
   id: readOnly,
   created_at: readOnly,
   updated_at: readOnly,
@@ -99,8 +100,10 @@ export type DexSavedCommand = z.infer<typeof dexSavedCommandSchema>;
 export const dexExecuteSavedBodySchema = z.object({
   agent_ids: z.array(agentIdSchema).min(1).max(MAX_AGENTS),
   parameters: z.record(z.string().max(64), parameterValueSchema.nullable()).nullish(),
-  timeout: z.number().min(1).nullish().meta({ description: 'Seconds; default 30, at most MAX_TIMEOUT' }),
-  queue: z.boolean().nullish().meta({ description: 'Wait for agents that are not connected' }),
+  timeout: laxFloat(z.number().min(1))
+    .nullish()
+    .meta({ description: 'Seconds; default 30, at most MAX_TIMEOUT' }),
+  queue: laxBoolean().nullish().meta({ description: 'Wait for agents that are not connected' }),
 });
 
 const sentSchema = z.object({
@@ -197,7 +200,7 @@ export const dexExecuteSavedRoute = defineRoute({
   rateClass: 'write',
   verb: 'execute',
   params,
-  query: z.object({ queue: z.stringbool().optional() }),
+  query: z.object({ queue: laxBoolean().optional() }),
   body: dexExecuteSavedBodySchema,
   replies: { 200: dexSavedRunSchema },
   errors: ['saved_command_not_found', 'conflict', 'idempotency_conflict', 'not_found'],

@@ -9,6 +9,7 @@ import {
   settingTextSchema,
 } from '../../settings.ts';
 import { timeSchema } from '../../shared.ts';
+import { laxBoolean, laxFloat, laxInt } from './lax.ts';
 
 /** Longest API key and model name, characters. */
 const MAX_NAME_LENGTH = 512;
@@ -31,7 +32,7 @@ export const dexSettingBodySchema = z.strictObject({
   key: settingKeySchema,
   value: settingTextSchema(MAX_SETTING_LENGTH),
   description: settingTextSchema(MAX_SETTING_DESCRIPTION_LENGTH).nullable().optional(),
-  is_encrypted: z.boolean().default(false),
+  is_encrypted: laxBoolean().default(false),
 });
 
 const apiKeySchema = settingTextSchema(MAX_NAME_LENGTH).min(1);
@@ -48,8 +49,8 @@ export const dexApiKeyBodySchema = z
 export const dexModelConfigBodySchema = z.strictObject({
   api_key: apiKeySchema.meta({ description: `${SECRET_MASK} keeps the present one` }),
   model: settingTextSchema(MAX_NAME_LENGTH).min(1).optional(),
-  max_tokens: z.int().min(1).optional(),
-  temperature: z.number().min(0).max(2).optional(),
+  max_tokens: laxInt(z.int().min(1)).optional(),
+  temperature: laxFloat(z.number().min(0).max(2)).optional(),
   system_prompt: settingTextSchema(MAX_SETTING_LENGTH).nullable().optional(),
 });
 
