@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 
 /**
  * Chaos and scale: `npm run test:long`. One file at a time, since they load the machine or kill what they share. About
- * thirteen minutes on two cores, most of it the kill matrix; `-t 'kill -9 of the api'` or one file is quicker.
+ * twenty minutes on two cores, most of it the kill matrix; `-t 'kill -9 of the api'` or one file is quicker.
  */
 export default defineConfig({
   test: {
