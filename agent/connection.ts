@@ -228,7 +228,8 @@ export function createConnection(options: ConnectionOptions): Connection {
     if (state.kind !== 'open') return false;
     const { socket } = state;
     if (socket.readyState !== WebSocket.OPEN) return false;
-    gatherWrites();
+    // Bytes wait for nothing: whoever has more of them to come has gathered them before.
+    if (typeof data === 'string') gatherWrites();
     socket.send(data, () => {
       onLeft?.();
       if (!isFull || socket.bufferedAmount > SEND_HIGH_WATER_BYTES / 2) return;

@@ -12,8 +12,13 @@ import { errorCode } from './log.ts';
 /** A PTY whose program does not read is asked again after this long, milliseconds. */
 const WRITE_RETRY_MS = 5;
 
-/** Most bytes of one read. */
-const READ_BYTES = 64 * 1024;
+/** Most bytes that Linux gives of a PTY in one read. */
+export const PTY_READ_BYTES = 4_095;
+/**
+ * Room for one read. More than it ever fills: with exactly as much, libuv reads again and again without asking for events
+ * in between, and a terminal that was paused and resumed now and then did not go on.
+ */
+const READ_BUFFER_BYTES = 64 * 1024;
 
 interface NativePty {
   fork(
@@ -104,7 +109,7 @@ function startPty(native: NativePty, program: PtyProgram): Pty {
   );
   // One buffer for all reads: they are small and many. Who is given what was read copies it at once.
   const onread = {
-    buffer: Buffer.allocUnsafe(READ_BYTES),
+    buffer: Buffer.allocUnsafe(READ_BUFFER_BYTES),
     callback: (count: number, buffer: Uint8Array): boolean => {
       program.onData(Buffer.from(buffer.buffer, buffer.byteOffset, count));
       return true;

@@ -16,10 +16,10 @@ export interface ReplayBuffer {
   /** The bytes are copied. */
   append(bytes: Uint8Array): void;
   /**
-   * Bytes from this offset on, at most so many; empty at the end. The offset must be kept. They must not be changed, and
-   * are only good until they are forgotten.
+   * Copies bytes from this offset on to the beginning of `target`, at most as many as it has room for; gives how many, 0 at
+   * the end. The offset must be kept.
    */
-  read(offset: number, maxBytes: number): Buffer;
+  copy(offset: number, target: Uint8Array): number;
   /** Forget blocks that are wholly before this offset. */
   forget(before: number): void;
 }
@@ -31,12 +31,13 @@ export function createReplayBuffer(): ReplayBuffer {
   let start = 0;
   let end = 0;
 
-  /** Room at the end, in the last block or in a new one. */
-  const room = (): Buffer => {
-    const used = end - start;
-    if (used === blocks.length * BLOCK_BYTES) blocks.push(spare.pop() ?? Buffer.allocUnsafeSlow(BLOCK_BYTES));
-    const last = blocks.at(-1) ?? Buffer.alloc(0);
-    return last.subarray(used - (blocks.length - 1) * BLOCK_BYTES);
+  /** The last block, and how many bytes of it are written. Full in the beginning: the first byte asks for a block. */
+  let last: Buffer = Buffer.alloc(0);
+  let used = BLOCK_BYTES;
+  const addBlock = (): void => {
+    last = spare.pop() ?? Buffer.allocUnsafeSlow(BLOCK_BYTES);
+    used = 0;
+    blocks.push(last);
   };
 
   return {
@@ -44,25 +45,27 @@ export function createReplayBuffer(): ReplayBuffer {
     end: () => end,
     append(bytes) {
       for (let from = 0; from < bytes.length; ) {
-        const target = room();
-        const part = bytes.subarray(from, from + target.length);
-        target.set(part);
+        if (used === BLOCK_BYTES) addBlock();
+        const room = BLOCK_BYTES - used;
+        const part = from === 0 && bytes.length <= room ? bytes : bytes.subarray(from, from + room);
+        last.set(part, used);
+        used += part.length;
         end += part.length;
         from += part.length;
       }
     },
-    read(offset, maxBytes) {
-      const until = Math.min(end, offset + maxBytes);
-      const parts: Buffer[] = [];
-      for (let at = offset; at < until; ) {
+    copy(offset, target) {
+      const until = Math.min(end, offset + target.length);
+      let at = offset;
+      while (at < until) {
         const index = Math.floor((at - start) / BLOCK_BYTES);
         const blockStart = start + index * BLOCK_BYTES;
         const part = blocks[index]?.subarray(at - blockStart, until - blockStart);
         if (part === undefined || part.length === 0) break;
-        parts.push(part);
+        target.set(part, at - offset);
         at += part.length;
       }
-      return parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);
+      return at - offset;
     },
     forget(before) {
       while (blocks.length > 0 && start + BLOCK_BYTES <= Math.min(before, end)) {

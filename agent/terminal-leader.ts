@@ -49,6 +49,8 @@ function createMarkerFilter(begin: Buffer): MarkerFilter {
 
   return {
     push(bytes) {
+      // Nearly always: one look instead of two.
+      if (held.length === 0 && !bytes.includes(ESCAPE)) return { bytes, exitCode: null };
       const all = held.length === 0 ? bytes : Buffer.concat([held, bytes]);
       const at = all.indexOf(begin);
       const end = at < 0 ? -1 : all.indexOf(BELL, at + begin.length);

@@ -4,7 +4,8 @@
  *   living ─► ending (nothing of it may survive) ─► ended (what is left is sent, then terminal.closed)
  */
 import {
-  createTerminalEncoder,
+  createTerminalHeader,
+  TERMINAL_HEADER_BYTES,
   TERMINAL_INPUT_ACK_EVERY_BYTES,
   TERMINAL_INPUT_ACK_EVERY_WRITES,
   TERMINAL_REPLAY_BYTES,
@@ -23,9 +24,7 @@ const LAST_OUTPUT_MS = 1_000;
 
 /** A read of so much is likely not the last; a PTY gives 4,095 bytes at most. */
 const LONG_READ_BYTES = 2_048;
-/** Output of long reads is sent once there is so much of it, bytes … */
-const GATHERED_BYTES = 64 * 1024;
-/** … or it has waited this long for more, milliseconds. */
+/** Output of long reads is sent once it fills a frame, or has waited this long for more, milliseconds. */
 const GATHER_MS = 2;
 /** Frames of at most so many bytes of output get memory of their own. */
 const SMALL_OUTPUT_BYTES = 2_048;
@@ -69,7 +68,7 @@ export function createTerminalSession(deps: TerminalSessionDeps): TerminalSessio
   const { link, open, frames } = deps;
   const { sessionId } = open;
   const output = createReplayBuffer();
-  const encode = createTerminalEncoder('output', sessionId);
+  const writeHeader = createTerminalHeader('output', sessionId);
   let acked = 0;
   let sent = 0;
   /** Bytes of input that came, and that the PTY took. */
@@ -98,19 +97,25 @@ export function createTerminalSession(deps: TerminalSessionDeps): TerminalSessio
     gatherTimer = undefined;
     if (isDisposed) return;
     while (sent < output.end() && sent < acked + TERMINAL_WINDOW_BYTES && link.hasRoom()) {
-      const room = Math.min(FRAME_PAYLOAD_BYTES, acked + TERMINAL_WINDOW_BYTES - sent);
-      const bytes = output.read(sent, room);
-      if (!sendOutput(bytes)) return;
-      sent += bytes.length;
+      const room = Math.min(FRAME_PAYLOAD_BYTES, output.end() - sent, acked + TERMINAL_WINDOW_BYTES - sent);
+      const count = sendOutput(room);
+      if (count === 0) return;
+      sent += count;
     }
     if (closed !== null && !isClosedSent && sent >= output.end()) tellClosed(closed);
   };
-  const sendOutput = (bytes: Buffer): boolean => {
-    if (bytes.length <= SMALL_OUTPUT_BYTES) return link.sendBytes(encode(sent, bytes));
-    const memory = frames.take();
-    const isOnItsWay = link.sendBytes(encode(sent, bytes, memory), () => frames.give(memory));
-    if (!isOnItsWay) frames.give(memory);
-    return isOnItsWay;
+  /** Output from `sent` on, at most so many bytes; gives how many are on their way. */
+  const sendOutput = (maxBytes: number): number => {
+    const isSmall = maxBytes <= SMALL_OUTPUT_BYTES;
+    const memory = isSmall ? Buffer.allocUnsafe(TERMINAL_HEADER_BYTES + maxBytes) : frames.take();
+    const count = output.copy(sent, memory.subarray(TERMINAL_HEADER_BYTES, TERMINAL_HEADER_BYTES + maxBytes));
+    writeHeader(sent, memory);
+    const frame = memory.subarray(0, TERMINAL_HEADER_BYTES + count);
+    if (isSmall) return link.sendBytes(frame) ? count : 0;
+    const isOnItsWay = link.sendBytes(frame, () => frames.give(memory));
+    if (isOnItsWay) return count;
+    frames.give(memory);
+    return 0;
   };
   /** Again and again: the server may have been unable to write it down. */
   const tellClosed = (frame: ClosedFrame): void => {
@@ -124,7 +129,7 @@ export function createTerminalSession(deps: TerminalSessionDeps): TerminalSessio
    * that is gathered, for a frame costs the agent, the server and the client as much as thousands of bytes.
    */
   const pumpSoon = (readBytes: number): void => {
-    const isGathering = readBytes >= LONG_READ_BYTES && output.end() - sent < GATHERED_BYTES;
+    const isGathering = readBytes >= LONG_READ_BYTES && output.end() - sent < FRAME_PAYLOAD_BYTES;
     if (isGathering) gatherTimer ??= setTimeout(pump, GATHER_MS);
     else pump();
   };

@@ -90,8 +90,8 @@ const sections = {
   },
   async terminal(installation, report, quick) {
     const scale = quick
-      ? { rounds: 2, mebibytes: 32, samples: 200 }
-      : { rounds: 5, mebibytes: 100, samples: 600 };
+      ? { rounds: 2, mebibytes: 32, samples: 500 }
+      : { rounds: 7, mebibytes: 100, samples: 1_000 };
     const figures = await benchTerminals(installation, report, scale);
     const { ours, peer } = figures;
     const shared = { 'peer is': 'node-pty and ws, nothing between' };

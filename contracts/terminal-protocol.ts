@@ -25,7 +25,7 @@ export const TERMINAL_REPLAY_BYTES = 256 * 1024;
 /** Input sent and not taken by the PTY, bytes. */
 export const TERMINAL_INPUT_WINDOW_BYTES = 256 * 1024;
 /** Acks of output are sent once so much more is there to ack, bytes. */
-export const TERMINAL_ACK_EVERY_BYTES = 128 * 1024;
+export const TERMINAL_ACK_EVERY_BYTES = 256 * 1024;
 /** Acks of input are sent once so much more was taken, bytes. */
 export const TERMINAL_INPUT_ACK_EVERY_BYTES = 64 * 1024;
 /** … or after so many writes to the PTY: each key is one, and is kept by the server until then. */
@@ -118,24 +118,31 @@ export function encodeTerminalBytes({ kind, sessionId: id, offset: at, bytes }: 
   return createTerminalEncoder(kind, id)(at, bytes);
 }
 
-/**
- * As `encodeTerminalBytes`, of one session in one direction. With `into`, which must have room for the header and the
- * bytes, the frame is the beginning of that; else it has memory of its own.
- */
-export type TerminalEncoder = (offset: number, bytes: Buffer, into?: Buffer) => Buffer;
+/** As `encodeTerminalBytes`, of one session in one direction. */
+export type TerminalEncoder = (offset: number, bytes: Buffer) => Buffer;
 
 export function createTerminalEncoder(kind: TerminalByteKind, id: string): TerminalEncoder {
+  const writeHeader = createTerminalHeader(kind, id);
+  return (at, bytes) => {
+    const frame = Buffer.allocUnsafe(TERMINAL_HEADER_BYTES + bytes.length);
+    writeHeader(at, frame);
+    frame.set(bytes, TERMINAL_HEADER_BYTES);
+    return frame;
+  };
+}
+
+/** Writes only the header, to the beginning of a frame whose bytes are put there otherwise. */
+export function createTerminalHeader(
+  kind: TerminalByteKind,
+  id: string,
+): (offset: number, frame: Buffer) => void {
   const header = Buffer.alloc(TERMINAL_HEADER_BYTES);
   header[0] = kinds.indexOf(kind) + 1;
   header.write(id.replaceAll('-', ''), 1, 'hex');
-  return (at, bytes, into) => {
-    const length = TERMINAL_HEADER_BYTES + bytes.length;
-    const frame = into === undefined ? Buffer.allocUnsafe(length) : into.subarray(0, length);
+  return (at, frame) => {
     frame.set(header);
     frame.writeUInt32BE(Math.floor(at / 2 ** 32), 17);
     frame.writeUInt32BE(at % 2 ** 32, 21);
-    frame.set(bytes, TERMINAL_HEADER_BYTES);
-    return frame;
   };
 }
 

@@ -70,7 +70,7 @@ export function createTerminalClient(ws: WebSocket, deps: TerminalClientDeps): T
     ws.resume();
   };
 
-  /** What an agent's socket gave in one read leaves in one write. */
+  /** What comes after the first frame of a turn leaves in one write: an agent's socket may give many in one read. */
   const gatherWrites = (): void => {
     if (transport.writableCorked > 0) return;
     transport.cork();
@@ -103,10 +103,10 @@ export function createTerminalClient(ws: WebSocket, deps: TerminalClientDeps): T
     },
     output(offset, bytes) {
       if (live.closed.aborted) return;
-      gatherWrites();
       // Its bytes stay as they are until they have left: nobody writes into a frame that was received.
       if (isBinary) ws.send(bytes, { binary: true });
       else outputText(offset, bytes);
+      gatherWrites();
     },
     hold: (isHeld) => void (isHeld ? ws.pause() : ws.resume()),
     ended({ reason, exitCode, signal, survivors }) {

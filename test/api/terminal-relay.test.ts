@@ -93,12 +93,11 @@ describe('a relay', () => {
     const { client, said } = scriptedClient();
     relay.takeNew(client);
     relay.opened();
-    relay.output(0, piece(TERMINAL_CHUNK_BYTES));
-    relay.output(TERMINAL_CHUNK_BYTES, piece(TERMINAL_CHUNK_BYTES));
+    const offsets = [0, 1, 2, 3, 4].map((number) => number * TERMINAL_CHUNK_BYTES);
+    for (const offset of offsets) relay.output(offset, piece(TERMINAL_CHUNK_BYTES));
     expect(said).toEqual([
       ['ready', 0],
-      ['output', 0, TERMINAL_CHUNK_BYTES],
-      ['output', TERMINAL_CHUNK_BYTES, TERMINAL_CHUNK_BYTES],
+      ...offsets.map((offset) => ['output', offset, TERMINAL_CHUNK_BYTES]),
     ]);
     expect(frames).toEqual([]);
     relay.ack(client, TERMINAL_ACK_EVERY_BYTES);
@@ -106,7 +105,7 @@ describe('a relay', () => {
     relay.ack(client, 10 * TERMINAL_CHUNK_BYTES);
     expect(frames).toEqual([{ type: 'terminal.ack', sessionId, offset: TERMINAL_ACK_EVERY_BYTES }]);
     relay.drop(client);
-    relay.ack(client, 2 * TERMINAL_CHUNK_BYTES);
+    relay.ack(client, 5 * TERMINAL_CHUNK_BYTES);
     expect(frames.slice(1)).toEqual([{ type: 'terminal.detach', sessionId }]);
   });
 
