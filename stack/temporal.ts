@@ -21,6 +21,15 @@ const ASK_TIMEOUT_MS = 2_000;
 const STOP_TIMEOUT_MS = 10_000;
 const MAX_PORT_ATTEMPTS = 3;
 
+/** Workflows that schedules may start in a second, in a namespace; the server's default is 30. */
+const SCHEDULE_STARTS_PER_SECOND = 200;
+/**
+ * Schedules are workflows of the server's own worker. Those that are due in the same second wait in its sticky queue; with
+ * the default of five seconds, what is left then goes to the normal queue at once, while every poll of the worker goes on
+ * to wait at the sticky one, for a minute. After a kill of the server they do not wait for it: see docs/how-to/deploy.md.
+ */
+const SCHEDULE_STICKY_TIMEOUT_SECONDS = 300;
+
 /**
  * The dev server is tuned for demonstrations: its one history shard polls 20 times a second, so every hop costs 50 ms,
  * and it limits long polls to 1200 a namespace. With these it takes 31 ms for a workflow of two activities instead of
@@ -37,9 +46,10 @@ const DYNAMIC_CONFIG: Record<string, number | boolean | string> = {
   'matching.rps': 100_000,
   'history.rps': 100_000,
   'matching.persistenceMaxQPS': 100_000,
-  'worker.schedulerNamespaceStartWorkflowRPS': 200,
-  // Schedules that are due together: with its two pollers of workflow tasks the server's own worker goes through fewer.
-  'worker.perNamespaceWorkerOptions': '{"MaxConcurrentWorkflowTaskPollers":16}',
+  'worker.schedulerNamespaceStartWorkflowRPS': SCHEDULE_STARTS_PER_SECOND,
+  'worker.perNamespaceWorkerOptions': JSON.stringify({
+    StickyScheduleToStartTimeout: `${SCHEDULE_STICKY_TIMEOUT_SECONDS}s`,
+  }),
   'system.forceSearchAttributesCacheRefreshOnRead': false,
 };
 

@@ -33,6 +33,12 @@ export function failureKind(error: unknown): FailureKind {
   return awayCodes.includes(code) ? 'away' : 'refused';
 }
 
+/** There was no answer within the time that the call had: client or server, whoever notices first, says so in its words. */
+export function isUnanswered(error: unknown): boolean {
+  const code = grpcCodeOf(error);
+  return code === grpcCodes.deadlineExceeded || code === grpcCodes.cancelled;
+}
+
 /** The client wraps what gRPC says into errors of its own: look at the cause as well. */
 function grpcCodeOf(error: unknown): number | undefined {
   for (let current = error; current instanceof Error; current = current.cause) {

@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import {
   type CalendarSpec,
+  type Client,
   DAYS_OF_WEEK,
   type IntervalSpec,
   MONTHS,
@@ -26,11 +27,17 @@ import {
 } from '../contracts/schedule-io.ts';
 import type { Calendar } from '../contracts/schedules.ts';
 import type { TemporalClient } from './connection.ts';
-import { failureKind } from './failures.ts';
+import { failureKind, isUnanswered } from './failures.ts';
 import { cutToBytes } from './workflows.ts';
 
 /** Longest a call may take, milliseconds. */
 const CALL_DEADLINE_MS = 10_000;
+/**
+ * A description is an answer of a workflow, and servers before 1.30 lose such an answer now and then: it is asked for so
+ * often, and waited for so many milliseconds each time.
+ */
+const ASK_ATTEMPTS = 3;
+const ASK_DEADLINE_MS = 3_000;
 /** Longest summary of a workflow, bytes. */
 const MAX_SUMMARY_BYTES = 200;
 
@@ -45,21 +52,23 @@ export function createScheduleServer({
   return {
     ready: () => temporal.ready(),
     put: (schedule) =>
-      temporal.call(CALL_DEADLINE_MS, async ({ schedule: schedules }) => {
+      temporal.call(CALL_DEADLINE_MS, async (client) => {
+        const { schedule: schedules } = client;
         const options = optionsOf(schedule, taskQueue);
         // It may be there, whatever we know of it: a call that failed for us may have been taken.
         try {
           await schedules.create(options);
         } catch (error) {
           if (!(error instanceof ScheduleAlreadyRunning)) throw error;
-          await schedules.getHandle(options.scheduleId).update(() => options);
+          // The client asks for a description first.
+          await ask(client, () => schedules.getHandle(options.scheduleId).update(() => options));
         }
-        return stateOf(await schedules.getHandle(options.scheduleId).describe());
+        return describe(client, options.scheduleId);
       }),
     async look(scheduleId) {
       try {
-        return await temporal.call(CALL_DEADLINE_MS, async ({ schedule: schedules }) =>
-          stateOf(await schedules.getHandle(serverScheduleId(scheduleId)).describe()),
+        return await temporal.call(CALL_DEADLINE_MS, (client) =>
+          describe(client, serverScheduleId(scheduleId)),
         );
       } catch (error) {
         if (isGone(error)) return undefined;
@@ -76,6 +85,21 @@ export function createScheduleServer({
       }
     },
   };
+}
+
+const describe = async (client: Client, serverId: string): Promise<ServerScheduleState> =>
+  stateOf(await ask(client, () => client.schedule.getHandle(serverId).describe()));
+
+/** @throws where it was never answered an error of its own: the server may be there, and only this workflow behind */
+async function ask<T>(client: Client, call: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; attempt <= ASK_ATTEMPTS; attempt += 1) {
+    try {
+      return await client.withDeadline(Date.now() + ASK_DEADLINE_MS, call);
+    } catch (error) {
+      if (!isUnanswered(error)) throw error;
+    }
+  }
+  throw new Error(`Temporal did not describe the schedule, asked ${ASK_ATTEMPTS} times`);
 }
 
 const isGone = (error: unknown): boolean =>

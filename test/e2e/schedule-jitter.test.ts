@@ -7,7 +7,7 @@ import { serverScheduleId } from '../../contracts/schedule-io.ts';
 import type { ScheduleDetailView, ScheduleRunView } from '../../contracts/schedules.ts';
 import { type System, startSystem } from '../support/system.ts';
 import { deskOf } from '../support/tasks.ts';
-import { withTemporal } from '../support/temporal.ts';
+import { untilAnswered, withTemporal } from '../support/temporal.ts';
 
 const PATIENCE_MS = 60_000;
 const EVERY_MS = 3_000;
@@ -43,7 +43,9 @@ const runsOf = async (id: string): Promise<ScheduleRunView[]> =>
 /** What Temporal says of the schedule: when it will act, and has acted, with jitter, in milliseconds since the epoch. */
 const serverTimes = (id: string) =>
   withTemporal(async (client) => {
-    const { info } = await client.schedule.getHandle(serverScheduleId(id)).describe();
+    const { info } = await untilAnswered(client, () =>
+      client.schedule.getHandle(serverScheduleId(id)).describe(),
+    );
     return {
       next: info.nextActionTimes.map((at) => at.getTime()),
       taken: info.recentActions.map(({ scheduledAt, takenAt }) => ({

@@ -7,7 +7,7 @@ import { serverScheduleId } from '../../contracts/schedule-io.ts';
 import type { ScheduleDetailView, ScheduleRunView } from '../../contracts/schedules.ts';
 import { type System, startSystem } from '../support/system.ts';
 import { deskOf } from '../support/tasks.ts';
-import { withTemporal } from '../support/temporal.ts';
+import { untilAnswered, withTemporal } from '../support/temporal.ts';
 
 const PATIENCE_MS = 30_000;
 const everySecond = { kind: 'interval', everyMs: 1_000 };
@@ -16,6 +16,11 @@ let system: System;
 let folder: string;
 let files = 0;
 const made: string[] = [];
+
+const describeInTemporal = (id: string) =>
+  withTemporal((client) =>
+    untilAnswered(client, () => client.schedule.getHandle(serverScheduleId(id)).describe()),
+  );
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'steelthread-schedules-'));
@@ -219,7 +224,8 @@ describe.concurrent('changes', () => {
     const runs = await untilRuns(id, (each) =>
       each.some((run) => run.batchIds.length > 0 && Date.parse(run.dueAt) > before),
     );
-    const inPause = runs.filter((run) => Date.parse(run.dueAt) > at && Date.parse(run.dueAt) <= before);
+    // The first of them may have been due just before, and have come too late to begin.
+    const inPause = runs.filter((run) => Date.parse(run.lastDueAt) > at && Date.parse(run.dueAt) <= before);
     expect(inPause.length).toBeGreaterThan(0);
     expect(inPause.every((run) => run.state === 'skipped' && run.reason === 'paused')).toBe(true);
     expect(inPause.reduce((sum, run) => sum + run.count, 0)).toBeGreaterThanOrEqual(2);
@@ -255,14 +261,9 @@ describe.concurrent('changes', () => {
     const count = effect.count();
     await system.until(
       () =>
-        withTemporal((client) =>
-          client.schedule
-            .getHandle(serverScheduleId(id))
-            .describe()
-            .then(
-              () => false,
-              () => true,
-            ),
+        describeInTemporal(id).then(
+          () => false,
+          () => true,
         ),
       (isGone) => isGone,
       'Temporal has forgotten it',
@@ -284,7 +285,7 @@ describe.concurrent('changes', () => {
       id,
     });
     await system.until(
-      () => withTemporal((client) => client.schedule.getHandle(serverScheduleId(id)).describe()),
+      () => describeInTemporal(id),
       ({ state }) => !state.paused,
       'it is told again',
       PATIENCE_MS,
@@ -295,14 +296,9 @@ describe.concurrent('changes', () => {
     });
     await system.until(
       () =>
-        withTemporal((client) =>
-          client.schedule
-            .getHandle(serverScheduleId(id))
-            .describe()
-            .then(
-              () => true,
-              () => false,
-            ),
+        describeInTemporal(id).then(
+          () => true,
+          () => false,
         ),
       (isThere) => isThere,
       'it is made again',

@@ -3,6 +3,10 @@ import { randomBytes } from 'node:crypto';
 import { basename } from 'node:path';
 import { Client, Connection } from '@temporalio/client';
 import { expect, inject } from 'vitest';
+import { isUnanswered } from '../../temporal/failures.ts';
+
+/** An answer that has not come after this long will not come, milliseconds. */
+const ANSWER_DEADLINE_MS = 3_000;
 
 /** `host:port` of the frontend. */
 export function temporalAddress(): string {
@@ -35,5 +39,16 @@ export async function withTemporal<T>(run: (client: Client) => Promise<T>): Prom
     return await run(client);
   } finally {
     await close();
+  }
+}
+
+/** Asks a workflow, or a schedule, which is one: servers before 1.30 lose the answer now and then. */
+export async function untilAnswered<T>(client: Client, ask: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await client.withDeadline(Date.now() + ANSWER_DEADLINE_MS, ask);
+    } catch (error) {
+      if (!isUnanswered(error)) throw error;
+    }
   }
 }

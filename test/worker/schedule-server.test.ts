@@ -6,7 +6,7 @@ import { type Timing, timingSchema } from '../../contracts/schedules.ts';
 import { calendarsOf, dueTimesBetween } from '../../domain/schedules/due-times.ts';
 import { createTemporalClient, type TemporalClient } from '../../temporal/connection.ts';
 import { createScheduleServer } from '../../temporal/schedules.ts';
-import { TEMPORAL_NAMESPACE, temporalAddress, uniqueTaskQueue } from '../support/temporal.ts';
+import { TEMPORAL_NAMESPACE, temporalAddress, uniqueTaskQueue, untilAnswered } from '../support/temporal.ts';
 
 let temporal: TemporalClient;
 let server: ReturnType<typeof createScheduleServer>;
@@ -54,13 +54,15 @@ function scheduleOf(timing: Timing, given: Partial<ServerSchedule> = {}): Server
 async function timesOf(scheduleId: string, first: Date, to: Date): Promise<number[]> {
   const from = new Date(first.getTime() - 1_000);
   const seconds = (date: Date) => ({ seconds: Math.floor(date.getTime() / 1_000) as unknown as never });
-  const { startTime } = await temporal.call(10_000, ({ connection }) =>
-    connection.workflowService.listScheduleMatchingTimes({
-      namespace: TEMPORAL_NAMESPACE,
-      scheduleId: serverScheduleId(scheduleId),
-      startTime: seconds(from),
-      endTime: seconds(to),
-    }),
+  const { startTime } = await temporal.call(10_000, (client) =>
+    untilAnswered(client, () =>
+      client.connection.workflowService.listScheduleMatchingTimes({
+        namespace: TEMPORAL_NAMESPACE,
+        scheduleId: serverScheduleId(scheduleId),
+        startTime: seconds(from),
+        endTime: seconds(to),
+      }),
+    ),
   );
   return (startTime ?? []).map(({ seconds: at }) => Number(at) * 1_000);
 }
