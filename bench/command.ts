@@ -6,7 +6,10 @@ import { type Installation, RAW_TASK_QUEUE } from './installation.ts';
 import { type Figures, figuresOf, timeMs } from './statistics.ts';
 
 export interface CommandFigures {
+  /** In turn with the floor, call by call. */
   command: Figures;
+  /** In turn with the workflows, block by block. */
+  commandInRow: Figures;
   floor: Figures;
   raw: Figures;
 }
@@ -14,8 +17,8 @@ export interface CommandFigures {
 /** Calls of each contender before any is counted: servers run for days, the compilers of theirs want some hundred calls. */
 const WARM_UP_CALLS = 200;
 /**
- * Calls of one contender in a row. They take turns in blocks because Temporal goes on working after a workflow has
- * answered: one by one, whoever comes next would pay for that.
+ * Commands and the floor take turns call by call. Commands and workflows take turns in blocks of so many: Temporal goes on
+ * working after a workflow has answered, and one by one, the next command would pay for that.
  */
 const BLOCK_CALLS = 25;
 
@@ -37,15 +40,23 @@ export async function benchCommands(
     });
     if (batch.commands[0]?.state !== 'succeeded') throw new Error(`unexpected ${batch.commands[0]?.state}`);
   };
-  const samples = { command: [] as number[], floor: [] as number[], raw: [] as number[] };
+  const samples = {
+    command: [] as number[],
+    commandInRow: [] as number[],
+    floor: [] as number[],
+    raw: [] as number[],
+  };
   try {
     report('ad-hoc commands: warming up');
     for (let i = 0; i < WARM_UP_CALLS; i++) await Promise.all([runCommand(), floor.run(), runRaw()]);
     for (let round = 0; round < scale.rounds; round++) {
       report(`ad-hoc commands: round ${round + 1} of ${scale.rounds}`);
       for (let done = 0; done < scale.samples; done += BLOCK_CALLS) {
-        for (let i = 0; i < BLOCK_CALLS; i++) samples.floor.push(await timeMs(floor.run));
-        for (let i = 0; i < BLOCK_CALLS; i++) samples.command.push(await timeMs(runCommand));
+        for (let i = 0; i < BLOCK_CALLS; i++) {
+          samples.floor.push(await timeMs(floor.run));
+          samples.command.push(await timeMs(runCommand));
+        }
+        for (let i = 0; i < BLOCK_CALLS; i++) samples.commandInRow.push(await timeMs(runCommand));
         for (let i = 0; i < BLOCK_CALLS / 5; i++) samples.raw.push(await timeMs(runRaw));
       }
     }
@@ -54,6 +65,7 @@ export async function benchCommands(
   }
   return {
     command: figuresOf(samples.command),
+    commandInRow: figuresOf(samples.commandInRow),
     floor: figuresOf(samples.floor),
     raw: figuresOf(samples.raw),
   };

@@ -61,7 +61,7 @@ try {
   const latencyRatio = tasks.task.latencyMs.p50 / tasks.raw.latencyMs.p50;
   const rateRatio = tasks.task.perSecond / tasks.raw.perSecond;
   const floorRatio = commands.command.p50 / commands.floor.p50;
-  const rawRatio = commands.raw.p50 / commands.command.p50;
+  const rawRatio = commands.raw.p50 / commands.commandInRow.p50;
   const nameRatio = logins.unknownDifferenceMs / logins.sameDifferenceMs;
   const crowdRatio = logins.crowded.p99 / logins.idle.p99;
   printTable([
@@ -94,7 +94,7 @@ try {
     },
     {
       measured: '(b) ad-hoc command over HTTP: latency p50',
-      ours: ms(commands.command.p50),
+      ours: ms(commands.commandInRow.p50),
       peer: ms(commands.raw.p50),
       'peer is': 'raw workflow, one activity',
       ratio: `1/${rawRatio.toFixed(2)}`,

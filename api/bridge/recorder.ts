@@ -8,7 +8,7 @@ import type { DomainDeps } from '../../domain/deps.ts';
 import type { AgentSocket } from './agent-socket.ts';
 
 /** Most reports of one transaction. */
-const MAX_FLUSH_REPORTS = 200;
+const MAX_FLUSH_REPORTS = 500;
 /** Most bytes of frames in one transaction (a single larger frame cannot exist: frames end at 1 MiB). */
 const MAX_FLUSH_BYTES = 4 * 1024 * 1024;
 
