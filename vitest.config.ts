@@ -1,10 +1,10 @@
 import { defineConfig } from 'vitest/config';
 
-/** The suite of every change: `npm test`. Chaos and scale are in `vitest.long.config.ts`. */
+/** The suite of every change: `npm test`. Chaos, scale and what waits for clocks are in `vitest.long.config.ts`. */
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    exclude: ['test/chaos/**', 'test/scale/**', '**/node_modules/**'],
+    exclude: ['test/{chaos,scale,slow}/**', '**/node_modules/**'],
     globalSetup: ['test/support/global-setup.ts'],
     setupFiles: ['test/support/leaks.ts'],
     pool: 'forks', // The Temporal runtime is one per process.

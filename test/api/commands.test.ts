@@ -59,7 +59,7 @@ describe('running commands', () => {
     const began = performance.now();
     const made = await run({ agentIds: [await house.addAgent()], act, waitMs: 150 });
     expect(made).toMatchObject({ status: 202, body: { pending: 1, commands: [{ state: 'queued' }] } });
-    expect(performance.now() - began).toBeLessThan(3_000);
+    expect(performance.now() - began).toBeLessThan(10_000);
   });
 
   it('is one batch for one Idempotency-Key, also at once and after the agent is gone', async () => {

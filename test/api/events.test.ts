@@ -207,7 +207,7 @@ describe('GET /v1/events as server-sent events', () => {
     const began = performance.now();
     await logout(house.deps, { principal, address: null, requestId: null });
     await client.ended;
-    expect(performance.now() - began).toBeLessThan(1_500);
+    expect(performance.now() - began).toBeLessThan(4_500);
   });
 
   it('loses the rights that its user loses, and ends within five seconds of a revocation nobody announced', async () => {

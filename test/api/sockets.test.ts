@@ -205,7 +205,7 @@ describe('how long', () => {
     const since = performance.now();
     stage.announce('session.revoked');
     expect(await closeOf(socket)).toBe(1008);
-    expect(performance.now() - since).toBeLessThan(1_000);
+    expect(performance.now() - since).toBeLessThan(4_500); // Else it is found by the look of every five seconds.
   });
 
   it('and within five seconds when nobody says so', async () => {

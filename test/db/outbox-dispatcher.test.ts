@@ -136,7 +136,7 @@ describe('with Temporal away', () => {
     await until('it is noticed', async () => !temporal.ready());
     const startedAt = performance.now();
     for (let step = 2; step <= 5; step++) await dispatcher.deliver(await insert(signalRow(taskId, step)));
-    expect(performance.now() - startedAt).toBeLessThan(500);
+    expect(performance.now() - startedAt).toBeLessThan(4_000);
     expect(await dispatcher.drain()).toBe(0);
     expect(await countRows()).toBe(6);
 

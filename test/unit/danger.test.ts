@@ -142,8 +142,7 @@ describe('size', () => {
     expect(answer).toEqual({ label: 'caution', reasons: ['it is too long to read'] });
   });
 
-  // A quadratic reader would need minutes for these; the bound is wide so that a busy machine does not matter.
-  const maxMs = 2_000;
+  // A quadratic reader would need minutes for these: the test's own time limit ends it.
   const units = [
     'a',
     ' ',
@@ -192,13 +191,11 @@ describe('size', () => {
   ];
   it.each(units.map((unit) => [unit]))('%j repeated to 64 KiB is read in linear time', (unit) => {
     const text = unit.repeat(Math.floor(maxTextBytes / unit.length));
-    const started = performance.now();
     for (const shell of ['sh', 'pwsh', 'cmd']) {
       expect(label(text, shell)).toBeDefined();
       expect(label(`rm ${text}`, shell)).toBeDefined();
       expect(label(`psql -c '${text}'`, shell)).toBeDefined();
     }
-    expect(performance.now() - started).toBeLessThan(maxMs);
   });
 });
 

@@ -133,10 +133,9 @@ describe('If-None-Match', () => {
   });
 
   it('takes no longer for hostile lists than their length', () => {
-    const hostile = ['"', '",', 'W/', ' ,', '"a', '"a,'].map((part) => part.repeat(8_000));
-    const since = performance.now();
-    for (const header of hostile) parseEtags(header);
-    expect(performance.now() - since).toBeLessThan(1_000);
+    const hostile = ['"', '",', 'W/', ' ,', '"a', '"a,'].map((part) => part.repeat(300_000));
+    // A reader that looks back for each part would need minutes: the test's own time limit ends it.
+    for (const header of hostile) expect(parseEtags(header)).toBeDefined();
   });
 });
 
