@@ -185,10 +185,12 @@ describe('/api/v1/agents/{id}/command', () => {
     const path = `/api/v1/agents/${passing.agentId}/command`;
     const first = await ask('POST', path, { command: 'echo once' }, headers);
     await passing.close();
+    // Before that a command would be taken, and wait for the agent.
     await system.until(
-      () => ask('POST', path, { command: 'echo other' }),
-      ([status]) => status === 400,
+      () => system.call<{ status: string }>('GET', `/v1/agents/${passing.agentId}`),
+      ({ status }) => status === 'offline',
     );
+    expect((await ask('POST', path, { command: 'echo other' }))[0]).toBe(400);
     expect(await ask('POST', path, { command: 'echo once' }, headers)).toEqual(first);
     expect((await ask('POST', path, { command: 'echo twice' }, headers))[0]).toBe(422);
   });
