@@ -4,12 +4,14 @@
  *  A. A body is fixed before it is sent first, so that every attempt sends and signs the same bytes.
  *  B. What came of an attempt is recorded once, by whoever read the delivery as it was (db/webhook-deliveries.ts). A
  *     process that dies between the answer and the record makes the attempt again, under the same `webhook-id`.
- *  C. Callbacks of a task are made one after another, in order. Events may overtake each other.
+ *  C. Callbacks of a task are made one after another, in order. Events may overtake each other, so that a request
+ *     that is held holds up no other.
  *  D. Whether it sleeps or ends is decided under the lock of the target's row, so nothing new is overlooked.
  *  E. Nothing is sent inside a transaction.
  *  F. A webhook's row is locked before its target's and its deliveries', here as in domain/webhooks/store.ts.
  */
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { DrainOutcome, WebhookWorkflowInput } from '../../contracts/webhook-workflow.ts';
 import { WEBHOOK_PATIENCE_DAYS } from '../../contracts/webhooks.ts';
 import {
@@ -37,6 +39,8 @@ const ROUND_MS = 20_000;
 export const ATTEMPT_TIMEOUT_MS = 15_000;
 /** Attempts of one subscription at the same time. */
 const PARALLEL_ATTEMPTS = 4;
+/** While attempts are under way, what came meanwhile is looked for this often, milliseconds. */
+const LOOK_AGAIN_MS = 500;
 /** A sleep is never shorter, milliseconds: clocks may differ by that. */
 const MIN_SLEEP_MS = 50;
 const DAY_MS = 24 * 60 * 60 * 1_000;
@@ -51,15 +55,52 @@ export async function drainTarget(
   const target = await beginRound(deps.db, { id: ref.targetId, runNo: ref.runNo });
   if (target === undefined) return { kind: 'over' };
   const endsAtMs = performance.now() + ROUND_MS;
-  while (performance.now() < endsAtMs) {
-    signal.throwIfAborted();
-    const receiver = await loadReceiver(deps, target);
-    if (receiver === undefined) break;
-    const due = await listDue(deps.db, target.id, target.kind, PARALLEL_ATTEMPTS);
-    if (due.length === 0) break;
-    await Promise.all(due.map((delivery) => attempt(deps, target, receiver, delivery, signal)));
+  const running = new Map<string, Promise<void>>();
+  try {
+    while (performance.now() < endsAtMs) {
+      signal.throwIfAborted();
+      const receiver = await loadReceiver(deps, target);
+      if (receiver === undefined) break;
+      for (const delivery of await listStartable(deps, target, running)) {
+        const attempted = attempt(deps, target, receiver, delivery, signal).then(
+          () => void running.delete(delivery.id),
+        );
+        attempted.catch(() => undefined); // It stays among the running, where it is heard of.
+        running.set(delivery.id, attempted);
+      }
+      if (running.size === 0) break;
+      await anyOf(running.values(), LOOK_AGAIN_MS);
+    }
+    await Promise.all(running.values());
+  } finally {
+    await Promise.allSettled(running.values());
   }
   return rest(deps, target);
+}
+
+/** What is due and not under way, as many as may run beside what is. */
+async function listStartable(
+  deps: WebhookDeps,
+  target: TargetRow,
+  running: ReadonlyMap<string, unknown>,
+): Promise<DeliveryRow[]> {
+  const free = PARALLEL_ATTEMPTS - running.size;
+  if (free === 0) return [];
+  // As it was before the question: what ends meanwhile may still be in the answer.
+  const before = new Set(running.keys());
+  const due = await listDue(deps.db, target.id, target.kind, PARALLEL_ATTEMPTS);
+  return due.filter((delivery) => !before.has(delivery.id)).slice(0, free);
+}
+
+/** Resolves with the first that does, or after that long; rejects with the first that does. */
+async function anyOf(attempts: Iterable<Promise<void>>, ms: number): Promise<void> {
+  const over = new AbortController();
+  const later = sleep(ms, undefined, { signal: over.signal }).catch(() => undefined);
+  try {
+    await Promise.race([later, ...attempts]);
+  } finally {
+    over.abort();
+  }
 }
 
 /** (D) */

@@ -393,6 +393,28 @@ describe('a delivery', () => {
     expect(new Set(receiver.taken.map(({ headers }) => headers['webhook-id'])).size).toBe(1);
   });
 
+  it('goes on beside one that the receiver holds, with what comes meanwhile too, each once', async () => {
+    const { id } = await subscribe();
+    let release = (): void => undefined;
+    const held = new Promise<number>((resolve) => {
+      release = () => resolve(204);
+    });
+    receiver.answer(({ body }) => (body.includes('task.created') ? held : 204));
+    await emit('task.created', ...Array.from({ length: 9 }, () => 'task.updated'));
+    await feed();
+    const round = drain(id);
+    await expect.poll(() => receiver.taken.length, { timeout: 20_000 }).toBe(9);
+    await emit('task.completed');
+    await feed();
+    await expect.poll(() => receiver.taken.length, { timeout: 20_000 }).toBe(10);
+    release();
+    await round;
+    expect(receiver.taken).toHaveLength(11);
+    expect((await deliveriesOf(id)).map(({ state, attempts }) => `${state} ${attempts}`)).toEqual(
+      Array.from({ length: 11 }, () => 'delivered 1'),
+    );
+  });
+
   it('is sent again on request, under the same id', async () => {
     const { id } = await subscribe();
     receiver.answer(410);

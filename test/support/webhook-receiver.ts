@@ -10,19 +10,21 @@ export interface Taken {
   status: number;
 }
 
+type StatusOf = (request: Omit<Taken, 'status'>) => number | Promise<number>;
+
 export interface WebhookReceiver {
   url: string;
   taken: Taken[];
   /** What was answered 2xx, parsed. */
   accepted<T = Record<string, unknown>>(): T[];
-  /** Status of the next answers; default 204. May look at the request. */
-  answer(with_: number | ((request: Omit<Taken, 'status'>) => number)): void;
+  /** Status of the next answers; default 204. May look at the request, and hold it. */
+  answer(with_: number | StatusOf): void;
   close(): Promise<void>;
 }
 
 export async function startWebhookReceiver(): Promise<WebhookReceiver> {
   const taken: Taken[] = [];
-  let statusOf: (request: Omit<Taken, 'status'>) => number = () => 204;
+  let statusOf: StatusOf = () => 204;
   const server = createServer(async (request, response) => {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
@@ -31,7 +33,7 @@ export async function startWebhookReceiver(): Promise<WebhookReceiver> {
       headers: request.headers,
       body: Buffer.concat(chunks).toString(),
     };
-    const status = statusOf(seen);
+    const status = await statusOf(seen);
     taken.push({ ...seen, status });
     response
       .writeHead(status, { 'content-type': 'text/plain' })
