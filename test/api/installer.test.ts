@@ -288,12 +288,14 @@ describe('names that want to run', () => {
     expect(await reply.json()).toMatchObject({ success: false, code: 'VALIDATION_ERROR' });
   });
 
-  it.each([{ tags: ['a b'] }, { tags: ['$(id)'] }, { agent_name: 'x'.repeat(256) }, { auto_start: 'perhaps' }])(
-    '%j is refused',
-    async (body) => {
-      expect((await post('/api/v1/installer/create-python', body)).status).toBe(422);
-    },
-  );
+  it.each([
+    { tags: ['a b'] },
+    { tags: ['$(id)'] },
+    { agent_name: 'x'.repeat(256) },
+    { auto_start: 'perhaps' },
+  ])('%j is refused', async (body) => {
+    expect((await post('/api/v1/installer/create-python', body)).status).toBe(422);
+  });
 });
 
 function install(directory: string, args: string[]) {
