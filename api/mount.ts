@@ -5,8 +5,9 @@ import { refusalFor } from '../domain/policy.ts';
 import type { AppContext, AppMiddleware, Authenticate, CredentialSource, Log } from './context.ts';
 import { type Denial, denialCodeOf } from './denials.ts';
 import type { SessionWatch } from './events/session-watch.ts';
+import { readBody } from './middleware/read-body.ts';
 import type { OpenStreams } from './open-streams.ts';
-import { parseRequest, type RequestParts, requestOf } from './parse-request.ts';
+import { parseRequest, requestOf } from './parse-request.ts';
 import type { RateLimit } from './rate-limit.ts';
 import { type AnyReply, checkReply, declaredErrors, sendReply } from './reply.ts';
 
@@ -50,7 +51,8 @@ export interface RouteFrame {
 /**
  * The life of a request once its route is known. Who asks comes before what is asked (no body is parsed and
  * nothing is looked up for a stranger), and a refused caller is counted as well. While the session of a token of ours
- * is looked up the body is read: what is wrong with it is told after what is wrong with who sent it.
+ * is looked up the bytes of the body are read, no more: what is wrong with them is told after what is wrong with who
+ * sent them.
  */
 export function routeMiddleware(frame: RouteFrame, { contract, handle }: MountedRoute): AppMiddleware {
   return async (ctx) => {
@@ -59,17 +61,22 @@ export function routeMiddleware(frame: RouteFrame, { contract, handle }: Mounted
     try {
       // A query may hold the credential, so caches have nothing to go by that says whose answer it is.
       if (contract.auth !== 'public') ctx.set('Cache-Control', 'no-store');
-      let early: Promise<RequestParts> | undefined;
+      const read = async () => (contract.body ? readBody(ctx) : undefined);
+      let early: ReturnType<typeof read> | undefined;
       const denial = await identify(frame, ctx, contract, () => {
-        early = parseRequest(ctx, contract);
-        early.catch(() => undefined); // Told below, or not at all.
+        early = read();
+        early.catch(() => {
+          // Told below, or not at all: where the answer has left, what nobody reads would hold up the connection.
+          if (ctx.headerSent) ctx.req.resume();
+        });
       });
       await frame.rateLimit(ctx, contract);
       if (denial) throw denial;
       authorise(frame, ctx, contract);
       const since = performance.now();
-      const parts = await (early ?? parseRequest(ctx, contract));
+      const bytes = await (early ?? read());
       if (performance.now() - since > MAX_UNCHECKED_MS) await recheck(frame, ctx, contract);
+      const parts = parseRequest(ctx, contract, bytes);
       isAsked = true;
       const answer = handle(requestOf(ctx, parts, frame.shutdown));
       const reply = await (frame.checkReplies ? declaredErrors(contract, answer) : answer);

@@ -3,7 +3,7 @@ import { problem, type ValidationIssue } from '../contracts/errors.ts';
 import type { Principal } from '../contracts/principal.ts';
 import { answersEvents, type HandlerRequest, type RouteContract } from '../contracts/route.ts';
 import type { AppContext } from './context.ts';
-import { readBody } from './middleware/read-body.ts';
+import { parseBody } from './middleware/read-body.ts';
 import { toValidationIssues } from './validation-issues.ts';
 
 const idempotencyKeyPattern = /^[\x21-\x7e]{1,255}$/;
@@ -16,11 +16,16 @@ export type RequestParts = Pick<
 
 /**
  * What the request says, as its contract describes it. Everything wrong with it is reported at once.
+ * @param bytes of its body, where the contract has one
  *
- * Throws `validation_failed`, and what `readBody` throws.
+ * Throws `validation_failed`, and what `parseBody` throws.
  */
-export async function parseRequest(ctx: AppContext, contract: RouteContract): Promise<RequestParts> {
-  const body = contract.body ? await readBody(ctx, contract.bodyTypes) : undefined;
+export function parseRequest(
+  ctx: AppContext,
+  contract: RouteContract,
+  bytes: Buffer | undefined,
+): RequestParts {
+  const body = parseBody(ctx, bytes, contract.bodyTypes);
   const issues: ValidationIssue[] = [];
   function parse(schema: z.ZodType | undefined, value: unknown, where: ValidationIssue['in']): unknown {
     if (schema === undefined) return where === 'body' ? undefined : {};

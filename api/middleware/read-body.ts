@@ -17,14 +17,27 @@ const MAX_DISCARDED_BYTES = 8 * MAX_BODY_BYTES;
 const MAX_FORM_FIELDS = 100;
 
 /**
- * Reads and parses the body; undefined when the request has none.
+ * The bytes of the body; undefined when the request has none. Nothing is made of them yet.
  *
- * Throws `unsupported_media_type`, `body_too_large`, `malformed_json`, `bad_request` (a form).
+ * Throws `unsupported_media_type` (an encoding), `body_too_large`, `bad_request` (it ends too soon).
  */
-export async function readBody(ctx: AppContext, accepted: readonly BodyType[] = ['json']): Promise<unknown> {
+export async function readBody(ctx: AppContext): Promise<Buffer | undefined> {
   if (!mayHaveBody(ctx)) return undefined;
   assertPlainEncoding(ctx);
-  const text = decodeUtf8(await collect(ctx));
+  return collect(ctx);
+}
+
+/**
+ * What the bytes say; undefined when they are none.
+ *
+ * Throws `unsupported_media_type`, `malformed_json`, `bad_request` (a form).
+ */
+export function parseBody(
+  ctx: AppContext,
+  bytes: Buffer | undefined,
+  accepted: readonly BodyType[] = ['json'],
+): unknown {
+  const text = bytes === undefined ? '' : decodeUtf8(bytes);
   if (text === '') return undefined;
   switch (bodyTypeOf(ctx, accepted)) {
     case 'json':

@@ -1,8 +1,10 @@
 /** What one request of a stranger may cost: nothing that grows faster than what was sent. */
 import { expect, it } from 'vitest';
+import { z } from 'zod';
 import { clientAddress, stripSecrets } from '../../api/context.ts';
 import { parseStrictJson } from '../../api/middleware/strict-json.ts';
 import { parameterLists } from '../../api/parse-request.ts';
+import { laxFloat, laxInt } from '../../contracts/families/dex/lax.ts';
 import { familyOfPath } from '../../contracts/families/family.ts';
 import { visibleText } from '../../contracts/visible-text.ts';
 import { canonicalName } from '../../domain/identity/canonical-name.ts';
@@ -22,6 +24,10 @@ const tolerate = (work: () => unknown): void => {
   }
 };
 
+const numbers = ['1'.repeat(3_999), '1_'.repeat(1_999), `${'1'.repeat(2_000)}.${'1'.repeat(1_998)}`].map(
+  (digits) => `${digits}x`,
+);
+
 const works: Record<string, (size: number) => unknown> = {
   'a log line that is one word': (size) => redactText('a'.repeat(size)),
   'a log line of half tokens': (size) => redactText('eyJ-'.repeat(size / 4)),
@@ -36,6 +42,10 @@ const works: Record<string, (size: number) => unknown> = {
   'a body of keys': (size) => tolerate(() => parseStrictJson(`{${'"k":1,'.repeat(size / 6)}"z":1}`)),
   'a body that is nested': (size) =>
     tolerate(() => parseStrictJson('['.repeat(size / 2) + ']'.repeat(size / 2))),
+  'a body of numbers that are none': (size) =>
+    [laxFloat(), laxInt()].map((schema) =>
+      numbers.map((number) => z.array(schema).safeParse(Array(size / 4_000).fill(number)).success),
+    ),
   'a name of ligatures': (size) => canonicalName('ﷺ'.repeat(size / 20)),
   'an address that is none': (size) => networkOf(':'.repeat(size)),
   'a path of slashes': (size) => familyOfPath('/'.repeat(size), 'steel'),

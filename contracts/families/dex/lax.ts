@@ -10,9 +10,12 @@ import { z } from 'zod';
 /** Longer texts are no numbers, characters. */
 const MAX_NUMBER_LENGTH = 4_300;
 
-/** One underscore between digits, zeros behind the point: `1_000`, `30.0`. */
+/**
+ * One underscore between digits, zeros behind the point: `1_000`, `30.0`. There is one way to read any text, so that
+ * one that is no number is not tried in as many ways as it has digits.
+ */
 const integerText = /^[+-]?\d+(?:_\d+)*(?:\.0*)?$/;
-const floatText = /^[+-]?(?:\d+(?:_\d+)*\.?(?:\d+(?:_\d+)*)?|\.\d+(?:_\d+)*)(?:[eE][+-]?\d+)?$/;
+const floatText = /^[+-]?(?:\d+(?:_\d+)*(?:\.(?:\d+(?:_\d+)*)?)?|\.\d+(?:_\d+)*)(?:[eE][+-]?\d+)?$/;
 
 const trueWords: ReadonlySet<string> = new Set(['1', 't', 'y', 'on', 'yes', 'true']);
 const falseWords: ReadonlySet<string> = new Set(['0', 'f', 'n', 'no', 'off', 'false']);
