@@ -130,7 +130,9 @@ export const webhookAttemptSchema = z.object({
   response: z
     .string()
     .nullable()
-    .meta({ description: `The first ${MAX_KEPT_RESPONSE_BYTES} bytes of the answer` }),
+    .meta({
+      description: `The first ${MAX_KEPT_RESPONSE_BYTES} bytes of the answer; of a callback only for who sees webhooks`,
+    }),
 });
 
 export const webhookDeliveryDetailSchema = webhookDeliverySchema

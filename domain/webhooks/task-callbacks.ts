@@ -12,6 +12,7 @@ import { type DeliveryRow, findDelivery, insertDeliveries } from '../../db/webho
 import { markNews } from '../../db/webhook-targets.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
 import { claimRequest, requestKeyOf } from '../idempotency.ts';
+import { can } from '../policy.ts';
 import { getTaskRow, lockTaskRow } from '../tasks/load.ts';
 import { transact } from '../transact.ts';
 import { deliveryDetail, deliveryPage, presentDelivery, RETRY_MS, replayOf } from './deliveries.ts';
@@ -27,7 +28,11 @@ export async function listTaskCallbacks(
   return deliveryPage(deps, task.id, query);
 }
 
-/** With its body and every attempt. @throws forbidden, task_not_found, webhook_delivery_not_found */
+/**
+ * With its body and every attempt. What the receiver answered is only for who sees webhooks: it may stand inside the
+ * network, and be named by anybody who may create a task.
+ * @throws forbidden, task_not_found, webhook_delivery_not_found
+ */
 export async function getTaskCallback(
   deps: DomainDeps,
   actor: Actor,
@@ -35,7 +40,9 @@ export async function getTaskCallback(
   deliveryId: string,
 ): Promise<WebhookDeliveryDetail> {
   const task = await getTaskRow(deps, actor, taskId, 'read');
-  return deliveryDetail(deps, await findCallback(deps.db, task.id, deliveryId));
+  const detail = await deliveryDetail(deps, await findCallback(deps.db, task.id, deliveryId));
+  if (can(actor.principal, 'read', 'webhook')) return detail;
+  return { ...detail, log: detail.log.map((attempt) => ({ ...attempt, response: null })) };
 }
 
 /**

@@ -550,10 +550,11 @@ describe('the callback of a task', () => {
     expect(await again(made.id)).toMatchObject({ replayOf: firstId });
   });
 
-  it('is told again by whoever may change the task, and only what was its own', async () => {
+  it('is seen and told again by whoever may change the task, and only what was its own', async () => {
     const { id } = await make();
     await updateTask(db, id, { state: 'running' });
     await feed();
+    receiver.answer(422);
     await drain(id);
     const [first] = (await listTaskCallbacks(deps, admin, 'sub-1', { limit: 50 })).items;
     const firstId = first?.id ?? '';
@@ -561,6 +562,15 @@ describe('the callback of a task', () => {
       ...admin,
       principal: { ...admin.principal, id: `the-${role}`, name: role, roles: [role] },
     });
+    // What answered may be inside the network, and whoever named it in a task may be anybody.
+    const answerFor = async (actor: Actor) =>
+      (await getTaskCallback(deps, actor, 'sub-1', firstId)).log.map(({ status, response }) => [
+        status,
+        response,
+      ]);
+    expect(await answerFor(admin)).toEqual([[422, 'not now\ufffd']]);
+    expect(await answerFor(as('viewer'))).toEqual([[422, null]]);
+    expect(await answerFor(as('operator'))).toEqual([[422, null]]);
     const outcome = (actor: Actor, taskId = 'sub-1', deliveryId = firstId) =>
       replayTaskCallback(deps, actor, taskId, deliveryId, null).then(
         ({ state }) => state,
