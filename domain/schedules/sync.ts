@@ -19,7 +19,7 @@ import {
 import type { DomainDeps } from '../deps.ts';
 import { calendarsOf, dueTimesBetween } from './due-times.ts';
 
-/** Schedules told in one round, and at the same time. */
+/** Schedules told in one round, and told or compared at the same time. */
 const SYNC_PER_ROUND = 200;
 const SYNC_PARALLEL = 8;
 /** Pause before Temporal is told again after it refused, doubling from the first. Milliseconds. */
@@ -76,16 +76,35 @@ async function syncOne(deps: SyncDeps, row: ScheduleRow): Promise<boolean> {
 /** @returns how many were not what Temporal had been told (B) */
 export async function findDriftedSchedules(deps: SyncDeps, lookAfterMs = LOOK_AFTER_MS): Promise<number> {
   if (!deps.scheduleServer.ready()) return 0;
-  let drifted = 0;
-  for (const row of await takeUnlooked(deps.db, lookAfterMs, LOOKS_PER_ROUND)) {
-    const state = await deps.scheduleServer.look(row.id);
-    if (state?.fingerprint === row.serverFingerprint) continue;
-    deps.log.warn({ event: 'schedule_drifted', scheduleId: row.id, isGone: state === undefined });
-    await markDrifted(deps.db, row.id, row.revision);
-    if (state === undefined) await lookSoon(deps.db, lookAfterMs);
-    drifted += 1;
+  const rows = (await takeUnlooked(deps.db, lookAfterMs, LOOKS_PER_ROUND)).values();
+  const found: Finding[] = [];
+  const lane = async (): Promise<void> => {
+    for (const row of rows) {
+      if (!deps.scheduleServer.ready()) return;
+      found.push(await lookAt(deps, row));
+    }
+  };
+  await Promise.all(Array.from({ length: SYNC_PARALLEL }, lane));
+  if (found.includes('gone')) await lookSoon(deps.db, lookAfterMs);
+  return found.filter((finding) => finding === 'gone' || finding === 'changed').length;
+}
+
+type Finding = 'same' | 'changed' | 'gone' | 'unknown';
+
+/** Unknown where Temporal does not say: it is asked again in its turn, and the others do not wait for that. */
+async function lookAt(deps: SyncDeps, row: ScheduleRow): Promise<Finding> {
+  const { id, revision } = row;
+  let state: ServerScheduleState | undefined;
+  try {
+    state = await deps.scheduleServer.look(id);
+  } catch (error) {
+    deps.log.warn({ event: 'schedule_look_failed', scheduleId: id, err: error });
+    return 'unknown';
   }
-  return drifted;
+  if (state?.fingerprint === row.serverFingerprint) return 'same';
+  deps.log.warn({ event: 'schedule_drifted', scheduleId: id, isGone: state === undefined });
+  await markDrifted(deps.db, id, revision);
+  return state === undefined ? 'gone' : 'changed';
 }
 
 function serverSchedule(row: ScheduleRow): ServerSchedule {

@@ -320,6 +320,29 @@ describe('Temporal is told', () => {
     await syncSchedules(deps);
     expect(server.held.get(id)).toEqual(told);
   });
+
+  it('of the others, where it never says what it holds of one', async () => {
+    const server = fakeServer();
+    const deps = { ...stack.deps, scheduleServer: server };
+    const ids = [await create(), await create(), await create()];
+    await syncSchedules(deps);
+    for (const silent of ids) {
+      for (const [id, schedule] of server.held) server.held.set(id, { ...schedule, note: 'not ours' });
+      await sql(`update schedules set looked_at = now() where looked_at is not null`);
+      await sql(
+        `update schedules set looked_at = now() - interval '1 day' where id = any(cast(:ids as uuid[]))`,
+        {
+          ids,
+        },
+      );
+      const look = async (id: string) => {
+        if (id === silent) throw new Error('no answer');
+        return server.look(id);
+      };
+      expect(await findDriftedSchedules({ ...deps, scheduleServer: { ...server, look } }, HOUR_MS)).toBe(2);
+      await syncSchedules(deps);
+    }
+  });
 });
 
 it('lists are read by their indexes', async () => {

@@ -1,10 +1,11 @@
 /** The short ways of an ad-hoc batch and of agents' reports leave the same rows as the general ones, or none. */
 import { randomUUID } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import { v7 as uuidv7 } from 'uuid';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ActBinding, adHocBinding } from '../../contracts/act.ts';
 import { lockConnection, takeConnection } from '../../db/agent-connections.ts';
-import { createDatabase, type Db, inTransaction, query } from '../../db/database.ts';
+import { createDatabase, type Db, execute, inTransaction, query, type Trx } from '../../db/database.ts';
 import { type EventRow, readEvents } from '../../db/events.ts';
 import { buildAct } from '../../domain/commands/act-request.ts';
 import { getBatchAgents } from '../../domain/commands/agents.ts';
@@ -373,6 +374,95 @@ describe('reports of a command that', () => {
       expect(types.filter((type) => type === 'command.finished')).toHaveLength(2);
       expect(types.filter((type) => type === 'batch.finished')).toHaveLength(1);
     }
+  });
+});
+
+describe('a row that another process is changing', () => {
+  /** Begin `statement` while `change` is not committed, and commit that once the statement waits for it. */
+  async function whileChanging<T>(
+    change: (trx: Trx) => Promise<unknown>,
+    statement: () => Promise<T>,
+  ): Promise<T> {
+    let waiting: Promise<T> | undefined;
+    await inTransaction(db, async (trx) => {
+      await change(trx);
+      waiting = statement();
+      waiting.catch(() => undefined);
+      const isWaiting = `select 1 from pg_stat_activity
+                         where application_name = 'test-usual' and wait_event_type = 'Lock'`;
+      while ((await query(db, isWaiting)).length === 0) await setImmediate();
+    });
+    if (waiting === undefined) throw new Error('never began');
+    return waiting;
+  }
+
+  const three = ['here', 'here-too', 'here-sh'];
+  const change = (commandId: string | undefined, set: string) => (trx: Trx) =>
+    execute(trx, `update commands set ${set} where command_id = :id`, { id: commandId ?? '' });
+  const sortedIds = (sent: Sent) => sent.commands.map((command) => command.commandId).sort();
+
+  it.each([0, 1, 2])('is left out when it is no longer as expected (number %i of three)', async (at) => {
+    const sent = await send('ad-hoc', three);
+    const ids = sortedIds(sent);
+    const recorded = await whileChanging(change(ids[at], "state = 'running', started_at = now()"), () =>
+      recordUsual(
+        deps,
+        reportsOf(sent, (c) => [startedFrame(c), resultFrame(c)]),
+      ),
+    );
+    expect(recorded).toEqual(new Set(ids.toSpliced(at, 1)));
+    const left = await query(db, `select command_id as id from commands where state = 'running'`);
+    expect(left).toEqual([{ id: ids[at] }]);
+    await expectAnnouncedAsStored(sent.batchId);
+    await recordReports(
+      deps,
+      reportsOf(sent, (c) => [startedFrame(c), resultFrame(c)]),
+    );
+    expect(await rowsAbout(sent.batchId)).toMatchObject({ batches: [{ pending: 0 }] });
+  });
+
+  it('is recorded with what was written there when it still is as expected', async () => {
+    const sent = await send('ad-hoc', three);
+    const ids = sortedIds(sent);
+    const recorded = await whileChanging(change(ids[1], 'cancel_requested_at = now()'), () =>
+      recordUsual(
+        deps,
+        reportsOf(sent, (c) => [startedFrame(c), resultFrame(c)]),
+      ),
+    );
+    expect(recorded).toEqual(new Set(ids));
+    const asked = await query(db, `select state from commands where cancel_requested_at is not null`);
+    expect(asked).toEqual([{ state: 'succeeded' }]);
+    await expectAnnouncedAsStored(sent.batchId);
+    expect(
+      finished.at(-1)?.commands.filter(({ cancelRequestedAt }) => cancelRequestedAt !== null),
+    ).toHaveLength(1);
+  });
+
+  it('gets a command queued, not sent, when its agent has connected elsewhere', async () => {
+    dispatched = [];
+    const made = await whileChanging(
+      async (trx) => {
+        await lockConnection(trx, 'here-too');
+        await takeConnection(trx, {
+          ...{ agentId: 'here-too', epoch: 2, journalId, journalSeq: 0, bridgeId: randomUUID() },
+        });
+      },
+      () => runUsual(deps, actor, { ...run, agentIds: ['here', 'here-too', 'here-sh'] }),
+    );
+    await execute(db, `update agent_connections set epoch = 1 where agent_id = 'here-too'`, {});
+    expect(dispatched.map(({ agentId }) => agentId).sort()).toEqual(['here', 'here-sh']);
+    const rows = await query(
+      db,
+      'select agent_id as id, state from commands where batch_id = :id order by agent_id',
+      { id: made?.batchId ?? '' },
+    );
+    expect(rows).toEqual([
+      { id: 'here', state: 'sent' },
+      { id: 'here-sh', state: 'sent' },
+      { id: 'here-too', state: 'queued' },
+    ]);
+    await expectAnnouncedAsStored(made?.batchId ?? '');
   });
 });
 
