@@ -2,6 +2,7 @@
 import type { Config } from '../config.ts';
 import type { CreatedAdmin, Development } from '../stack/development.ts';
 import type { Console } from './console.ts';
+import { withDatabaseFailure } from './database-failure.ts';
 import { CommandError, exitCodes } from './exit-codes.ts';
 import { type Interrupt, listenForInterrupt } from './interrupt.ts';
 
@@ -16,7 +17,7 @@ export function stopOnInterrupt(out: Console): Interrupt {
 /** @throws CommandError: `interrupted` when the start was given up on request, else why it failed */
 export async function startOrGiveUp<T>(interrupt: Interrupt, start: () => Promise<T>): Promise<T> {
   try {
-    return await start();
+    return await withDatabaseFailure(start);
   } catch (error) {
     if (interrupt.signal.aborted) throw new CommandError('Stopped.', { exitCode: exitCodes.interrupted });
     throw new CommandError(error instanceof Error ? error.message : String(error), { cause: error });
@@ -53,7 +54,7 @@ export function describeRunning(
     row('Data and logs', logsDir.replace(/[\\/]logs$/, '')),
     '',
     ...(admin === null
-      ? [row('Log in as', `${config.adminUsername}, with the password of the first start`)]
+      ? [row('Log in as', `${config.adminUsername}, password of the first start or set since`)]
       : [
           row('Log in as', out.style('bold', admin.username)),
           row('Password', out.style('bold', admin.password)),

@@ -91,12 +91,12 @@ export async function startDevelopment(options: DevelopmentOptions): Promise<Dev
     failed ??= name;
     void stop(); // B
   };
-  const addServer = (name: string, server: Postgres | Temporal): void => {
+  const addServer = (name: string, server: Postgres | Temporal, isOurs: boolean): void => {
     stages.push({
       name,
       async stop() {
         await server.stop();
-        log.info({ event: 'server_stopped', name }, `${name} stopped`);
+        if (isOurs) log.info({ event: 'server_stopped', name }, `${name} stopped`);
       },
     });
     void server.done.then((end) => end.expected || endedByItself(name));
@@ -104,7 +104,7 @@ export async function startDevelopment(options: DevelopmentOptions): Promise<Dev
 
   try {
     const postgres = await startPostgres({ log, databaseUrl: config.databaseUrl, homeDir: home, ephemeral });
-    addServer('PostgreSQL', postgres);
+    addServer('PostgreSQL', postgres, config.databaseUrl === null);
     options.signal?.throwIfAborted();
     const applied = await migrateUp(postgres.url);
     const migrated = applied.length === 0 ? 'nothing to migrate' : `${applied.length} migrations applied`;
@@ -119,7 +119,7 @@ export async function startDevelopment(options: DevelopmentOptions): Promise<Dev
       homeDir: home,
       ephemeral,
     });
-    addServer('Temporal', temporal);
+    addServer('Temporal', temporal, config.temporalAddress === null);
     options.signal?.throwIfAborted();
 
     const supervisor = createSupervisor({ log: inSentences(log) });

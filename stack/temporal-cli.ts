@@ -202,7 +202,7 @@ async function tryBuild(
   const startedAt = Date.now();
   log.info(
     { event: 'temporal_cli_building' },
-    `Temporal: building with ${go}: go install ${target} (about 3 minutes, once)`,
+    `Temporal: building with ${go}: go install ${target} (3 minutes or more, once)`,
   );
   let news = '';
   const progress = setInterval(() => {

@@ -13,8 +13,8 @@ import { describeRunning, runUntilEnd, startOrGiveUp, stopOnInterrupt } from '..
 const GOAL = 'find the five largest source files here and their total line count';
 
 interface Options {
-  keep: boolean;
-  json: boolean;
+  keep?: boolean;
+  json?: boolean;
   goal: string;
 }
 
@@ -22,16 +22,8 @@ export function addDemoCommand(program: Command): void {
   program
     .command('demo')
     .description('Start everything, run one real task on this folder from words to result, and stop')
-    .option(
-      '--keep',
-      'leave everything running afterwards (data in STEELTHREAD_HOME/demo) until Ctrl-C',
-      false,
-    )
-    .option(
-      '--json',
-      'print the task, its steps and its timeline as JSON; the story goes to standard error',
-      false,
-    )
+    .option('--keep', 'keep everything running afterwards until Ctrl-C (data in STEELTHREAD_HOME/demo)')
+    .option('--json', 'print the task, its steps and its timeline as JSON; the story goes to standard error')
     .option('--goal <text>', 'what to do, in plain words', GOAL)
     .addHelpText(
       'after',
@@ -42,7 +34,7 @@ which says so. The demo approves every proposal: give --goal with care.`,
     .action(runDemo);
 }
 
-async function runDemo({ keep, json, goal }: Options): Promise<void> {
+async function runDemo({ keep = false, json = false, goal }: Options): Promise<void> {
   const config = loadConfig('demo');
   const out = createConsole(json ? process.stderr : process.stdout);
   const home = keep ? join(config.steelthreadHome, 'demo') : mkdtempSync(join(tmpdir(), 'steelthread-demo-'));

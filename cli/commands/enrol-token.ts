@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type ApiClient, ApiError, createApiClient } from '../../client/api-client.ts';
 import { type Config, loadConfig } from '../../config.ts';
 import { createEnrolmentRoute } from '../../contracts/agent-routes.ts';
@@ -25,9 +25,13 @@ export function addEnrolTokenCommand(program: Command): void {
     .option('--url <url>', 'base URL of the API (default: PUBLIC_URL, else the first address of LISTEN)')
     .option('--username <name>', 'who logs in (default: ADMIN_USERNAME)')
     .option('--label <text>', 'note to recognise the token by')
-    .option('--tag <tag>', 'tag of the agents that enrol with it; may be repeated', collect, [])
+    .addOption(
+      new Option('--tag <tag>', 'tag of the agents that enrol with it; may be repeated')
+        .argParser(collect)
+        .default([], 'none'),
+    )
     .option('--uses <count>', 'how many agents may use it', parseCount, 1)
-    .option('--hours <count>', 'how long it is good', parseCount, 1)
+    .option('--hours <count>', 'how many hours it is good', parseCount, 1)
     .addHelpText(
       'after',
       `

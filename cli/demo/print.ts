@@ -110,7 +110,7 @@ export function printResult(out: Console, task: TaskView, steps: readonly StepVi
   const summary = printable(task.result?.summary ?? '').trimEnd();
   out.print();
   out.print(
-    `${out.style('bold', 'Result')}  ${out.style(isGood ? 'green' : 'red', task.state)} after ${steps.length} steps`,
+    `${out.style('bold', 'Result')}  ${out.style(isGood ? 'green' : 'red', task.state)} after ${steps.length} ${steps.length === 1 ? 'step' : 'steps'}`,
   );
   for (const text of summary.split('\n')) out.print(`  ${text}`);
   if (costUsd > 0) out.print(`  ${out.style('dim', 'cost')}  $${costUsd.toFixed(4)}`);
