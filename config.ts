@@ -328,7 +328,7 @@ export function isLoopback(host: string): boolean {
 }
 
 /** From the package file beside this one, or one folder up when this file runs from a build folder. */
-function packageVersion(): string {
+export function packageVersion(): string {
   for (const place of ['./package.json', '../package.json']) {
     try {
       const parsed: unknown = JSON.parse(readFileSync(new URL(place, import.meta.url), 'utf8'));

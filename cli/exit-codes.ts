@@ -7,6 +7,8 @@ export const exitCodes = {
   usage: 2,
   /** Ended by Ctrl-C (128 + SIGINT). */
   interrupted: 130,
+  /** Nobody reads its output any more (128 + SIGPIPE). */
+  notRead: 141,
 } as const;
 
 /** Shown at the end of `--help`. */
@@ -16,6 +18,7 @@ Exit codes:
   ${exitCodes.failed}    it was tried and failed; the message says what
   ${exitCodes.usage}    wrong command line or configuration; nothing was tried
   ${exitCodes.interrupted}  interrupted
+  ${exitCodes.notRead}  nobody reads the output any more
 `;
 
 /** An expected failure: the message is for the person at the console, without a stack. */

@@ -1,6 +1,6 @@
 /** `steelthread …`: the commands are in `commands/`, one file each. */
 import { Command, CommanderError } from 'commander';
-import { ConfigError } from '../config.ts';
+import { ConfigError, packageVersion } from '../config.ts';
 import { addAgentCommand } from './commands/agent.ts';
 import { addAuditCommand } from './commands/audit.ts';
 import { addConfigCommand } from './commands/config.ts';
@@ -18,7 +18,7 @@ const program = new Command('steelthread')
   .description('Durable, human-approved command execution on fleets of machines.')
   .configureHelp({ showGlobalOptions: false, sortSubcommands: false })
   .showSuggestionAfterError()
-  .showHelpAfterError('(steelthread --help lists the commands)')
+  .version(packageVersion(), '-V, --version', 'print the version')
   .addHelpText('after', exitCodesHelp)
   .enablePositionalOptions()
   .exitOverride();
@@ -38,7 +38,22 @@ for (const add of [
   add(program);
 }
 
+pointToHelp(program, program.name());
+
+// Whoever reads may have seen enough, as in `… | head`.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(exitCodes.notRead);
+});
+
 process.exitCode = await run();
+
+/** After a wrong command line each command names its own help. */
+function pointToHelp(command: Command, path: string): void {
+  const tells = command.commands.length > 0 ? 'lists the commands' : 'lists the options';
+  command.showHelpAfterError(`(${path} --help ${tells})`);
+  for (const child of command.commands) pointToHelp(child, `${path} ${child.name()}`);
+}
 
 async function run(): Promise<number | undefined> {
   try {

@@ -101,7 +101,7 @@ export const errorTable = {
   password_change_required: {
     status: 403,
     retryable: false,
-    message: 'The password must be changed before anything else',
+    message: 'The password must be changed before anything else, by POST /v1/auth/password',
   },
   registration_closed: { status: 403, retryable: false, message: 'Nobody can register here' },
   agent_revoked: { status: 403, retryable: false, message: 'Agent {agentId} has been revoked' },

@@ -3,6 +3,7 @@ import { loadConfig } from '../../config.ts';
 import { createDatabase } from '../../db/database.ts';
 import { migrateDown, migrateUp, readMigrationStatus } from '../../db/migrate.ts';
 import { withDatabaseFailure } from '../database-failure.ts';
+import { findDatabaseUrl } from '../database-url.ts';
 import { createMigration } from '../new-migration.ts';
 
 export function addMigrateCommand(program: Command): void {
@@ -22,7 +23,9 @@ export function addMigrateCommand(program: Command): void {
     );
   migrate
     .command('status')
-    .description('List applied and pending migrations')
+    .description(
+      'List applied and pending migrations, of DATABASE_URL or else of a running `steelthread dev`',
+    )
     .action(() => withDatabaseFailure(showStatus));
   migrate
     .command('new')
@@ -49,7 +52,7 @@ function print(what: string, names: string[]): void {
 }
 
 async function showStatus(): Promise<void> {
-  const db = createDatabase({ url: databaseUrl(), poolMax: 1, applicationName: 'steelthread-migrate' });
+  const db = createDatabase({ url: findDatabaseUrl(), poolMax: 1, applicationName: 'steelthread-migrate' });
   try {
     const { applied, pending } = await readMigrationStatus(db);
     const lines = [

@@ -114,7 +114,26 @@ describe('exit codes', () => {
     expect(unset).toMatchObject({ status: 2, stderr: expect.stringContaining('DATABASE_URL is not set') });
     const away = run(['migrate', 'status'], { DATABASE_URL: 'postgres://a:b@127.0.0.1:1/c' });
     expect(away.status).toBe(1);
+    const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
+    expect(run(['--version'])).toMatchObject({ status: 0, stdout: `${version}\n` });
     expect(run(['--help'])).toMatchObject({ status: 0, stdout: expect.stringContaining('Exit codes:') });
+  });
+
+  it('point to the help of the command that was used wrongly', () => {
+    const wrong = run(['audit', 'export', '--after-seal', 'x']);
+    expect(wrong).toMatchObject({
+      status: 2,
+      stderr: expect.stringContaining('(steelthread audit export --help'),
+    });
+  });
+
+  it('are 141, and no stack is told, where nobody reads any more', () => {
+    const shell = '"$0" "$1" --help | true; echo "${PIPESTATUS[0]}"';
+    const result = spawnSync('bash', ['-c', shell, process.execPath, join(root, 'bin', 'steelthread.js')], {
+      encoding: 'utf8',
+      env: { PATH: process.env.PATH, HOME: folder },
+    });
+    expect(result).toMatchObject({ stdout: '141\n', stderr: '' });
   });
 
   it('are 2 where dependencies are not installed', () => {
