@@ -5,7 +5,7 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     exclude: ['test/{chaos,scale,slow}/**', '**/node_modules/**'],
-    globalSetup: ['test/support/global-setup.ts'],
+    globalSetup: ['test/support/in-memory.ts', 'test/support/global-setup.ts'],
     setupFiles: ['test/support/leaks.ts'],
     pool: 'forks', // The Temporal runtime is one per process.
     maxWorkers: 2,

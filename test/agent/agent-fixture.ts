@@ -112,6 +112,24 @@ export const exited = (child: ChildProcess): Promise<number | string | null> =>
     ? Promise.resolve(child.exitCode ?? child.signalCode)
     : new Promise((resolve) => child.once('exit', (code, signal) => resolve(code ?? signal)));
 
+/**
+ * The agent as the one file that machines are given, for scenarios that start it many times: from source, each start
+ * would compile it anew.
+ *
+ * @param file where `buildAgentBundle` has written it
+ */
+export const bundledAgent = (file: string): AgentProgram => ({
+  ...javascriptAgent,
+  createFixture: async (options) => {
+    const fixture = await createFixture(options);
+    return {
+      ...fixture,
+      agentProcess: (program, environment) =>
+        fixture.agentProcess(program ?? [process.execPath, file, '--debug'], environment),
+    };
+  },
+});
+
 export const javascriptAgent: AgentProgram = {
   createFixture,
   stallingProgram: [

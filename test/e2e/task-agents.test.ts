@@ -15,10 +15,16 @@ afterAll(() => system.close());
 const assign = (id: string, agentId: string) => system.request('POST', `/v1/tasks/${id}/assign`, { agentId });
 
 describe('agents', () => {
-  it('none enrolled: waits and says so, goes on when there is one', async () => {
+  it('none enrolled: waits and says so, and can be canceled', async () => {
     const task = await desk.create({ goal: 'run `echo x`' });
     await system.untilTask(task.id, (row) => row.waitingReason === 'no_agent');
+    await desk.cancel(task.id);
+    expect((await desk.untilEnded(task.id)).state).toBe('canceled');
+  });
+
+  it('takes the only one there is', async () => {
     await system.startAgent({ agentId: 'first' });
+    const task = await desk.create({ goal: 'run `echo x`' });
     const step = await desk.untilProposed(task.id, 1);
     expect(step.agentIds).toEqual(['first']);
     expect(await desk.get(task.id)).toMatchObject({ agentId: 'first', waitingReason: null });

@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import pg from 'pg';
 import { afterAll, describe, expect, it } from 'vitest';
+import { isAlive } from '../../agent/proc.ts';
 import { inheritedEnvironment } from '../../config.ts';
-import { isProcessAlive } from '../../stack/lock.ts';
 import { MACHINE_VARIABLES, type StackLog } from '../../stack/log-port.ts';
 import { type Postgres, type PostgresOptions, startPostgres } from '../../stack/postgres.ts';
 import { findRunningPostgres } from '../../stack/running-postgres.ts';
@@ -122,7 +122,8 @@ describe('PostgreSQL of the stack', () => {
 
     // At once, while the orphan is still shutting down.
     await withPostgres({ homeDir }, async (again) => {
-      expect(isProcessAlive(server)).toBe(false);
+      // One that has ended and that nobody has reaped yet has its number still, and nothing else.
+      expect(isAlive(server, null)).toBe(false);
       expect(await query(again.url, 'select n from kept')).toEqual([]);
     });
   });

@@ -10,7 +10,7 @@ import { createApiClient } from '../../client/api-client.ts';
 import { listAgentsRoute } from '../../contracts/agent-routes.ts';
 import { loginRoute } from '../../contracts/auth.ts';
 import { createTaskRoute, getTaskRoute } from '../../contracts/task-routes.ts';
-import { type SteelthreadProcess, startSteelthread } from './steelthread-process.ts';
+import { type SteelthreadProcess, startSteelthread } from '../e2e/steelthread-process.ts';
 
 const READY_TIMEOUT_MS = 90_000;
 const STOP_TIMEOUT_MS = 60_000;
