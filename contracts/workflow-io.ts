@@ -30,6 +30,7 @@ export const signalNames = {
   proposeRequested: 'proposeRequested',
   modeChanged: 'modeChanged',
   ended: 'ended',
+  assigned: 'assigned',
   rolloutChanged: 'rolloutChanged',
   webhookDue: 'webhookDue',
 } as const;
@@ -64,12 +65,18 @@ export interface EndedSignal {
   end: TaskEnd | null;
 }
 
+/** The task that waits for an agent was given one. */
+export interface AssignedSignal {
+  agentId: string;
+}
+
 export type WorkflowSignal =
   | { name: 'decided'; arg: DecidedSignal }
   | { name: 'batchFinished'; arg: BatchFinishedSignal }
   | { name: 'proposeRequested'; arg: ProposeRequestedSignal }
   | { name: 'modeChanged'; arg: ModeChangedSignal }
   | { name: 'ended'; arg: EndedSignal }
+  | { name: 'assigned'; arg: AssignedSignal }
   | { name: 'rolloutChanged'; arg: RolloutChangedSignal }
   | { name: 'webhookDue'; arg: WebhookDueSignal };
 
@@ -105,6 +112,7 @@ export type TaskPhase =
   | 'held'
   | 'running'
   | 'waiting for an agent'
+  | 'on hold'
   | 'ending';
 
 /** Activities of the task workflow; the worker's createActivities implements exactly this. */

@@ -11,6 +11,7 @@ import { defineSignal, setHandler } from '@temporalio/workflow';
 import type { RolloutChangedSignal } from '../contracts/rollout-workflow.ts';
 import type { TaskMode } from '../contracts/tasks.ts';
 import {
+  type AssignedSignal,
   type BatchFinishedSignal,
   type DecidedSignal,
   type EndedSignal,
@@ -24,6 +25,7 @@ export const batchFinishedSignal = defineSignal<[BatchFinishedSignal]>(signalNam
 export const proposeRequestedSignal = defineSignal<[ProposeRequestedSignal]>(signalNames.proposeRequested);
 export const modeChangedSignal = defineSignal<[ModeChangedSignal]>(signalNames.modeChanged);
 export const endedSignal = defineSignal<[EndedSignal]>(signalNames.ended);
+export const assignedSignal = defineSignal<[AssignedSignal]>(signalNames.assigned);
 
 export const rolloutChangedSignal = defineSignal<[RolloutChangedSignal]>(signalNames.rolloutChanged);
 
@@ -39,6 +41,8 @@ export interface Inbox {
   isBatchFinished(batchId: string): boolean;
   /** The task has ended, or is to be canceled once its batch is in. */
   ended(): EndedSignal | undefined;
+  /** How often it was heard that the task was given an agent. */
+  assignments(): number;
   /** Something was heard that a run beginning at this step would miss. */
   hasNewsFor(step: number): boolean;
 }
@@ -51,6 +55,7 @@ export function openInbox(): Inbox {
   let requestedStep = 0;
   let mode: TaskMode | undefined;
   let ended: EndedSignal | undefined;
+  let assignments = 0;
 
   setHandler(decidedSignal, (signal) => {
     if (!isStep(signal) || !saysWhatFollows(signal)) return; // C
@@ -72,6 +77,10 @@ export function openInbox(): Inbox {
     if (signal?.end !== undefined) ended = ended?.end ? ended : signal; // C
   });
 
+  setHandler(assignedSignal, () => {
+    assignments += 1;
+  });
+
   return {
     decisionOf: (step) => decisions.get(step),
     isOvertaken: (step) => lastDecidedStep > step,
@@ -79,6 +88,7 @@ export function openInbox(): Inbox {
     mode: () => mode,
     isBatchFinished: (batchId) => finishedBatches.has(batchId),
     ended: () => ended,
+    assignments: () => assignments,
     hasNewsFor: (step) => ended !== undefined || lastDecidedStep >= step || requestedStep >= step,
   };
 }

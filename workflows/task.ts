@@ -13,6 +13,7 @@ import {
   condition,
   continueAsNew,
   isCancellation,
+  patched,
   setCurrentDetails,
   sleep,
   TimeoutFailure,
@@ -31,7 +32,11 @@ import { openInbox } from './messages.ts';
 import { model, rows } from './proxies.ts';
 import { FIRST_BACKSTOP_MS, MAX_BACKSTOP_MS, MIN_WAIT_MS } from './waits.ts';
 
+/** Since then a task that waits for an agent goes on when it hears that it was given one. */
+const HEARS_ASSIGNMENTS = 'hears-assignments';
+
 type Woken = 'ready' | 'timeout' | 'interrupted';
+type Waiting = Extract<ProposeOutcome, { kind: 'waiting' }>;
 type Ended = Extract<ProposeOutcome, { kind: 'ended' }>;
 
 export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult> {
@@ -39,6 +44,8 @@ export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult
   const endedBell = condition(() => inbox.ended() !== undefined);
   endedBell.catch(() => undefined); // rejects when Temporal cancels, which every other wait reports as well
   let step = input.step ?? 1;
+  /** Of these the newest look at the row knew. */
+  let knownAssignments = 0;
 
   try {
     return { end: await runSteps(), steps: step };
@@ -67,7 +74,7 @@ export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult
         case 'again':
           return null;
         case 'waiting':
-          outcome = await awaitAgent(outcome.retryAfterMs);
+          outcome = await awaitAgent(outcome);
           break;
         case 'awaiting':
           outcome = await awaitDecision(outcome.expiresAtMs);
@@ -101,6 +108,7 @@ export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult
   async function propose(): Promise<ProposeOutcome> {
     if (isInterrupted()) return conclude();
     showPhase('proposing');
+    knownAssignments = inbox.assignments();
     const asking = new CancellationScope();
     try {
       const leftMs = input.deadlineAtMs - Date.now();
@@ -126,11 +134,14 @@ export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult
     return outcome;
   }
 
-  async function awaitAgent(retryAfterMs: number): Promise<ProposeOutcome> {
-    showPhase('waiting for an agent');
-    const woken = await wait(isDecided, Math.max(retryAfterMs, MIN_WAIT_MS));
+  /** There is no agent yet, or the task is on hold. */
+  async function awaitAgent({ reason, retryAfterMs }: Waiting): Promise<ProposeOutcome> {
+    showPhase(reason === 'blocked' ? 'on hold' : 'waiting for an agent');
+    const hearsAssignments = patched(HEARS_ASSIGNMENTS);
+    const isAssigned = () => hearsAssignments && inbox.assignments() > knownAssignments;
+    const woken = await wait(() => isDecided() || isAssigned(), Math.max(retryAfterMs, MIN_WAIT_MS));
     if (woken === 'interrupted') return conclude();
-    if (woken === 'ready') return heardDecision();
+    if (isDecided()) return heardDecision();
     await continueAsNewWhenLong(); // B: nothing was proposed, so no batch is out
     return propose();
   }

@@ -58,6 +58,7 @@ export async function assignTask(
       data: { previous: task.agentId },
     });
     if (isOpen) tellReassigned(unit, task);
+    else if (task.waitingReason === 'no_agent') tellAssigned(unit, task, agentId);
     return toTaskView(updated);
   });
 }
@@ -123,3 +124,7 @@ const tellReassigned = (unit: Unit, task: TaskRow): void =>
     name: 'decided',
     arg: { step: task.stepNo, then: 'again', batchId: null },
   });
+
+/** It waits for an agent: it need not wait until it looks again by itself. */
+const tellAssigned = (unit: Unit, task: TaskRow, agentId: string): void =>
+  unit.signal(taskWorkflowId(task.id, task.runNo), { name: 'assigned', arg: { agentId } });

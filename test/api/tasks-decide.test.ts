@@ -222,6 +222,16 @@ describe('assign', () => {
     const running = await post(`${task.id}/assign`, { agentId: await house.addAgent() });
     expect(running).toMatchObject({ status: 409, body: { code: 'command_running' } });
   });
+
+  it('wakes a task that waits for an agent, once', async () => {
+    const task = await house.createTask({ target: { tags: ['on-the-moon'] } });
+    expect(await house.propose(task.id, 1)).toMatchObject({ kind: 'waiting', reason: 'no_agent' });
+    const agentId = await house.addAgent();
+    await post(`${task.id}/assign`, { agentId });
+    await post(`${task.id}/assign`, { agentId });
+    expect(await signalsTo(task.id)).toEqual([{ name: 'assigned', arg: { agentId } }]);
+    expect(await house.propose(task.id, 1)).toMatchObject({ kind: 'awaiting', step: 1 });
+  });
 });
 
 describe('manual mode', () => {

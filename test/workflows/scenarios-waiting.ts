@@ -1,9 +1,10 @@
 /** Timers, and signals that come early, twice, late or broken. */
 import assert from 'node:assert/strict';
-import type { TaskActivities } from '../../contracts/workflow-io.ts';
+import type { ProposeOutcome, TaskActivities } from '../../contracts/workflow-io.ts';
 import type { Scenario } from './scenarios.ts';
 import {
   assertEnd,
+  assigned,
   awaiting,
   BATCH,
   batchFinished,
@@ -12,6 +13,7 @@ import {
   ended,
   proposals,
   running,
+  waiting,
 } from './script-parts.ts';
 
 /** Three signals of this size make the server suggest continue-as-new (4 MiB of history). */
@@ -67,15 +69,55 @@ export const waitingScenarios: Scenario[] = [
   {
     name: 'waits-for-an-agent',
     prepare() {
-      const answers = [
-        { kind: 'waiting', reason: 'no_agent', retryAfterMs: 50 } as const,
-        running(1),
-        ended('completed'),
-      ];
+      const answers = [waiting('no_agent', 50), running(1), ended('completed')];
       return {
         options: { script: { propose: async () => answers.shift() ?? ended('failed') } },
         async drive(play) {
           await play.untilPhase('waiting for an agent');
+          await play.untilAsked('propose', 2);
+          await play.signal(batchFinished());
+          await assertEnd(play, 'completed', 2);
+        },
+      };
+    },
+  },
+  {
+    name: 'hears-of-an-agent',
+    prepare() {
+      const answers = [waiting('no_agent'), waiting('no_agent'), running(1), ended('completed')];
+      return {
+        options: { script: { propose: async () => answers.shift() ?? ended('failed') } },
+        async drive(play) {
+          await play.untilPhase('waiting for an agent');
+          await play.signal(assigned('gone-again'));
+          await play.untilAsked('propose', 2);
+          await play.untilPhase('waiting for an agent');
+          await play.signal(assigned());
+          await play.untilAsked('propose', 3);
+          await play.signal(batchFinished());
+          await assertEnd(play, 'completed', 2);
+        },
+      };
+    },
+  },
+  {
+    name: 'hears-of-an-agent-while-it-looks',
+    prepare() {
+      const gate = createGate();
+      const looks: (() => Promise<ProposeOutcome>)[] = [
+        async () => {
+          await gate.passed;
+          return waiting('no_agent');
+        },
+        async () => running(1),
+        async () => ended('completed'),
+      ];
+      return {
+        options: { script: { propose: async () => looks.shift()?.() ?? ended('failed') } },
+        async drive(play) {
+          await play.untilAsked('propose');
+          await play.signal(assigned());
+          gate.open();
           await play.untilAsked('propose', 2);
           await play.signal(batchFinished());
           await assertEnd(play, 'completed', 2);

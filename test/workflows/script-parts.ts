@@ -14,6 +14,11 @@ export const awaiting = (step: number, inMs = FAR_MS): ProposeOutcome => ({
   step,
   expiresAtMs: Date.now() + inMs,
 });
+export const waiting = (reason: 'no_agent' | 'blocked', retryAfterMs = FAR_MS): ProposeOutcome => ({
+  kind: 'waiting',
+  reason,
+  retryAfterMs,
+});
 export const running = (step: number, batchId = BATCH): ProposeOutcome => ({
   kind: 'running',
   step,
@@ -31,6 +36,7 @@ export const batchFinished = (batchId = BATCH): WorkflowSignal => ({
 });
 export const requested = (step: number): WorkflowSignal => ({ name: 'proposeRequested', arg: { step } });
 export const setTo = (mode: TaskMode): WorkflowSignal => ({ name: 'modeChanged', arg: { mode } });
+export const assigned = (agentId = 'agent-1'): WorkflowSignal => ({ name: 'assigned', arg: { agentId } });
 export const taskEnded = (end: TaskEnd | null): WorkflowSignal => ({ name: 'ended', arg: { end } });
 
 /** Answers of `propose` by step; the last one is for all later steps. */
