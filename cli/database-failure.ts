@@ -18,6 +18,12 @@ export async function withDatabaseFailure<T>(run: () => Promise<T>): Promise<T> 
     return await run();
   } catch (error) {
     if (!(error instanceof Error && 'code' in error && codes.has(String(error.code)))) throw error;
-    throw new CommandError(`The database cannot be used: ${error.message}`, { cause: error });
+    throw new CommandError(`The database cannot be used: ${reasonOf(error)}`, { cause: error });
   }
+}
+
+/** Of a host with several addresses Node says nothing itself, only each of the attempts does. */
+function reasonOf(error: Error): string {
+  const [first] = error instanceof AggregateError ? (error.errors as unknown[]) : [];
+  return error.message !== '' || !(first instanceof Error) ? error.message : first.message;
 }

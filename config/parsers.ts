@@ -1,6 +1,7 @@
 /**
  * Parsers from the text of one environment variable to its typed value. Each refusal completes the sentence
- * "<NAME> …", so messages read `PORT_X must be …`. None of them repeats the text it was given: it may be secret.
+ * "<NAME> …", so messages read `PORT_X must be …`. None of them repeats the text it was given, which may be secret; only
+ * that of listeners does, who are many in one variable and hold no secret.
  */
 import { homedir } from 'node:os';
 import { resolve } from 'node:path';
@@ -174,7 +175,20 @@ function parseUrl(value: string): URL | null {
   }
 }
 
-export const listeners = parser((value) => parseTextList(value).map(parseListener));
+/** All entries that are wrong are named, not just the first. */
+export const listeners = parser((value) => {
+  const refusals: string[] = [];
+  const parsed = parseTextList(value).flatMap((entry) => {
+    try {
+      return [parseListener(entry)];
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      refusals.push(error.message);
+      return [];
+    }
+  });
+  return refusals.length > 0 ? refuse(refusals.join('; it ')) : parsed;
+});
 
 export const listenerProfiles = ['steel', 'dex', 'ananta'] as const;
 
@@ -187,12 +201,23 @@ export interface ParsedListener {
   profile: ListenerProfile;
 }
 
+/** Longest part of a wrong entry that is repeated. */
+const MAX_QUOTED_LENGTH = 60;
+
 function parseListener(entry: string): ParsedListener {
-  const match = /^(?:(?<host>\[[0-9a-fA-F:]+\]|[^\s:]+):)?(?<port>\d{1,5}):(?<profile>[a-z]+)$/.exec(entry);
-  const profile = listenerProfiles.find((known) => known === match?.groups?.profile);
-  const port = Number(match?.groups?.port);
-  if (match === null || profile === undefined || port > 65_535) {
-    return refuse(`must list [host:]port:profile entries, where profile is ${listenerProfiles.join(', ')}`);
+  const profiles = listenerProfiles.join(', ');
+  const wrong = (why: string): never =>
+    refuse(`has the entry ${JSON.stringify(entry.slice(0, MAX_QUOTED_LENGTH))}: ${why}`);
+  const parts = /^(?:(?<host>\[[0-9a-fA-F:]+\]|[^\s:]+):)?(?<port>\d+)(?::(?<profile>[^\s:]*))?$/.exec(entry);
+  const { host, port: portText = '', profile: word } = parts?.groups ?? {};
+  if (parts === null) {
+    return wrong(`it must be [host:]port:profile, an IPv6 host in brackets, where profile is ${profiles}`);
   }
-  return { host: match.groups?.host?.replace(/^\[|\]$/g, '') ?? null, port, profile };
+  const port = Number(portText);
+  if (port > 65_535) return wrong(`port ${portText.slice(0, MAX_QUOTED_LENGTH)} must be at most 65535`);
+  const address = host === undefined ? String(port) : `${host}:${port}`;
+  if (!word) return wrong(`the profile is missing; write ${address}:steel (profiles: ${profiles})`);
+  const profile = listenerProfiles.find((known) => known === word);
+  if (profile === undefined) return wrong(`there is no profile ${word}; use one of ${profiles}`);
+  return { host: host?.replace(/^\[|\]$/g, '') ?? null, port, profile };
 }

@@ -5,12 +5,16 @@
  *
  * A. Either everything runs when `startDevelopment` resolves, or nothing is left running when it rejects.
  * B. When one of them ends by itself, all are ended; `done` says which it was.
+ * C. Once it is being stopped (`signal`, or B during the start), nothing more is started: what waits gives up, what runs
+ *    is ended at once, what comes up in that moment is ended as well.
  */
 import { join } from 'node:path';
 import { z } from 'zod';
 import { createApiClient } from '../client/api-client.ts';
 import { type Config, generateKey, inheritedEnvironment, keepSecret, wholeEnvironment } from '../config.ts';
 import { migrateUp } from '../db/migrate.ts';
+import { readTemporalOptions } from '../temporal/options.ts';
+import { assertDatabase, assertTemporal } from './given-servers.ts';
 import { findAgentId, prepareLocalAgent } from './local-agent.ts';
 import { MACHINE_VARIABLES, type StackLog } from './log-port.ts';
 import { findFreePort } from './ports.ts';
@@ -40,7 +44,7 @@ export interface DevelopmentOptions {
   agentWorkDir?: string;
   /** On top of the environment of API and worker. */
   env?: Record<string, string>;
-  /** Gives up between two steps of the start. */
+  /** Gives up the start, at once; without effect once it is over. */
   signal?: AbortSignal;
 }
 
@@ -67,7 +71,9 @@ export interface Development {
 /** @throws with the reason when a part does not start, or `signal` aborts */
 export async function startDevelopment(options: DevelopmentOptions): Promise<Development> {
   const { config, home, ephemeral, log } = options;
-  const stages: { name: string; stop(): Promise<void> }[] = [];
+  const stages: Stage[] = [];
+  const ending = new AbortController();
+  const signal = AbortSignal.any([ending.signal, ...(options.signal === undefined ? [] : [options.signal])]);
   const logs = new Map<ProgramName, ProgramLog>();
   const logsDir = join(home, 'logs');
   let failed: string | null = null;
@@ -83,30 +89,43 @@ export async function startDevelopment(options: DevelopmentOptions): Promise<Dev
     settle({ failed });
   }
   const stop = (): Promise<void> => {
+    ending.abort(new Error(failed === null ? 'It is being stopped' : `${failed} ended by itself`)); // C
     stopping ??= stopAll();
     return stopping;
+  };
+  const addStage = async (stage: Stage): Promise<void> => {
+    if (stopping === undefined) stages.push(stage);
+    else await stage.stop(); // C
+    signal.throwIfAborted();
   };
   const endedByItself = (name: string): void => {
     if (stopping !== undefined) return;
     failed ??= name;
     void stop(); // B
   };
-  const addServer = (name: string, server: Postgres | Temporal, isOurs: boolean): void => {
-    stages.push({
-      name,
+  const addServer = async (name: string, server: Postgres | Temporal, isOurs: boolean): Promise<void> => {
+    void server.done.then((end) => end.expected || endedByItself(name));
+    await addStage({
       async stop() {
         await server.stop();
         if (isOurs) log.info({ event: 'server_stopped', name }, `${name} stopped`);
       },
     });
-    void server.done.then((end) => end.expected || endedByItself(name));
   };
 
+  const giveUp = (): void => void stop();
+  options.signal?.addEventListener('abort', giveUp);
   try {
-    const postgres = await startPostgres({ log, databaseUrl: config.databaseUrl, homeDir: home, ephemeral });
-    addServer('PostgreSQL', postgres, config.databaseUrl === null);
-    options.signal?.throwIfAborted();
+    if (config.databaseUrl !== null) await assertDatabase({ log, signal }, config.databaseUrl);
+    if (config.temporalAddress !== null) {
+      const given = readTemporalOptions({ ...config, temporalAddress: config.temporalAddress });
+      await assertTemporal({ log, signal }, given);
+    }
+    const { databaseUrl } = config;
+    const postgres = await startPostgres({ log, databaseUrl, homeDir: home, ephemeral, signal });
+    await addServer('PostgreSQL', postgres, databaseUrl === null);
     const applied = await migrateUp(postgres.url);
+    signal.throwIfAborted();
     const migrated = applied.length === 0 ? 'nothing to migrate' : `${applied.length} migrations applied`;
     log.info({ event: 'migrated', count: applied.length }, `Database: ${migrated}`);
 
@@ -118,12 +137,12 @@ export async function startDevelopment(options: DevelopmentOptions): Promise<Dev
       cacheDir: config.steelthreadCache,
       homeDir: home,
       ephemeral,
+      signal,
     });
-    addServer('Temporal', temporal, config.temporalAddress === null);
-    options.signal?.throwIfAborted();
+    await addServer('Temporal', temporal, config.temporalAddress === null);
 
     const supervisor = createSupervisor({ log: inSentences(log) });
-    stages.push({ name: 'programs', stop: () => supervisor.stop() });
+    await addStage({ stop: () => supervisor.stop() });
     void supervisor.done.then((end) => end.failed !== null && endedByItself(end.failed));
 
     const agentHome = join(home, 'agent');
@@ -149,7 +168,7 @@ export async function startDevelopment(options: DevelopmentOptions): Promise<Dev
       readyEvent: string,
       given: { env: Record<string, string>; onRecord?: (record: LogRecord, hide: () => void) => void },
     ): Promise<void> => {
-      options.signal?.throwIfAborted();
+      signal.throwIfAborted();
       const programLog = openProgramLog({
         file: join(logsDir, `${name}.log`),
         onRecord: given.onRecord,
@@ -167,6 +186,7 @@ export async function startDevelopment(options: DevelopmentOptions): Promise<Dev
           onLine: programLog.onLine,
         });
       } catch (error) {
+        options.signal?.throwIfAborted();
         const what = withoutTail(error instanceof Error ? error.message : String(error));
         throw new Error(`${what}. It said last (${programLog.file}):\n${programLog.tail()}`, {
           cause: error,
@@ -200,7 +220,7 @@ export async function startDevelopment(options: DevelopmentOptions): Promise<Dev
         ...local.env,
       },
     });
-    options.signal?.throwIfAborted();
+    signal.throwIfAborted();
     return {
       url,
       temporalUiUrl: temporal.uiUrl,
@@ -213,7 +233,14 @@ export async function startDevelopment(options: DevelopmentOptions): Promise<Dev
   } catch (error) {
     await stop(); // A
     throw error;
+  } finally {
+    options.signal?.removeEventListener('abort', giveUp);
   }
+}
+
+/** A part of the installation that runs. */
+interface Stage {
+  stop(): Promise<void>;
 }
 
 const addressesSchema = z.array(z.object({ url: z.url(), host: z.string(), profile: z.string() }));

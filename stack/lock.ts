@@ -48,10 +48,10 @@ export function takeLock(path: string): Lock {
   }
 }
 
-/** Waits for the lock; `onWait` hears the owner once per wait. @throws LockHeldError after `timeoutMs` */
+/** Waits for the lock; `onWait` hears the owner once per wait. @throws LockHeldError after `timeoutMs`; by `signal` */
 export async function waitForLock(
   path: string,
-  options: { timeoutMs: number; onWait?: (ownerPid: number) => void },
+  options: { timeoutMs: number; onWait?: (ownerPid: number) => void; signal?: AbortSignal },
 ): Promise<Lock> {
   const deadline = Date.now() + options.timeoutMs;
   let told = false;
@@ -62,7 +62,7 @@ export async function waitForLock(
       if (!(error instanceof LockHeldError) || Date.now() > deadline) throw error;
       if (!told) options.onWait?.(error.ownerPid);
       told = true;
-      await delay(POLL_INTERVAL_MS);
+      await delay(POLL_INTERVAL_MS, undefined, { signal: options.signal });
     }
   }
 }

@@ -7,6 +7,7 @@
 import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { isProcessAlive } from './lock.ts';
 import type { PostgresBinaries } from './postgres-binaries.ts';
@@ -43,8 +44,8 @@ export function findDataVersion(dataDir: string): number | null {
   return existsSync(file) ? Number(readFileSync(file, 'utf8')) : null;
 }
 
-/** Makes the data folder. @throws with the output of initdb */
-export async function initialiseCluster(cluster: Cluster): Promise<void> {
+/** Makes the data folder. @throws with the output of initdb; the reason of `signal`, which ends initdb */
+export async function initialiseCluster(cluster: Cluster, signal?: AbortSignal): Promise<void> {
   const { binaries, dataDir, user, env } = cluster;
   // Inside the temporary folder where there is one, so that one guard removes all.
   const passwordFolder = mkdtempSync(
@@ -56,6 +57,7 @@ export async function initialiseCluster(cluster: Cluster): Promise<void> {
     makeServerFolder(passwordFolder, user);
     writeFileSync(passwordFile, `${cluster.password}\n`, { mode: user === undefined ? 0o600 : 0o644 });
     for (const locale of LOCALES) {
+      signal?.throwIfAborted();
       const aside = `${dataDir}.new`;
       rmSync(aside, { recursive: true, force: true });
       makeServerFolder(aside, user);
@@ -80,9 +82,13 @@ export async function initialiseCluster(cluster: Cluster): Promise<void> {
         output: { onLine: () => {} },
         temporaryFolder: cluster.ephemeral ? dirname(dataDir) : passwordFolder,
       });
-      const timer = setTimeout(() => void initdb.stop(), INITDB_TIMEOUT_MS);
+      const giveUp = () => void initdb.stop();
+      const timer = setTimeout(giveUp, INITDB_TIMEOUT_MS);
+      signal?.addEventListener('abort', giveUp);
+      if (signal?.aborted === true) giveUp();
       const end = await initdb.done;
       clearTimeout(timer);
+      signal?.removeEventListener('abort', giveUp);
       if (end.code === 0) {
         renameSync(aside, dataDir); // A
         return;
@@ -93,14 +99,19 @@ export async function initialiseCluster(cluster: Cluster): Promise<void> {
   } finally {
     rmSync(passwordFolder, { recursive: true, force: true });
   }
+  signal?.throwIfAborted();
   throw new Error(`The database folder ${dataDir} could not be made.\n${failures.join('\n')}`);
 }
 
-/** Starts the server and waits until it takes connections. @throws with the last lines of its log */
+/**
+ * Starts the server and waits until it takes connections.
+ * @throws with the last lines of its log; the reason of `signal`; the server is stopped then
+ */
 export async function startCluster(
   cluster: Cluster,
-  options: { port: number; logFile: string; temporaryFolder?: string },
+  options: { port: number; logFile: string; temporaryFolder?: string; signal?: AbortSignal },
 ): Promise<{ server: RunningProcess; url: string }> {
+  options.signal?.throwIfAborted();
   const { dataDir, user, ephemeral } = cluster;
   const place = nameDataFolder(dataDir, user);
   const settings = {
@@ -135,8 +146,10 @@ export async function startCluster(
   const urlOf = (database: string) =>
     clusterUrl({ password: cluster.password, port: options.port, database });
   try {
-    await waitUntilReady(server, () => acceptsConnections(urlOf('postgres')), {
+    const isReady = async () => hasTakenItsPort(dataDir) && (await acceptsConnections(urlOf('postgres')));
+    await waitUntilReady(server, isReady, {
       timeoutMs: READY_TIMEOUT_MS,
+      signal: options.signal,
     });
     await createDatabaseIfAbsent(urlOf('postgres'), POSTGRES_DATABASE);
   } catch (error) {
@@ -148,6 +161,19 @@ export async function startCluster(
 
 export function clusterUrl(of: { password: string; port: number; database: string }): string {
   return `postgres://${POSTGRES_USER}:${encodeURIComponent(of.password)}@127.0.0.1:${of.port}/${of.database}`;
+}
+
+/**
+ * True once the server says in its pid file (line 8) that it is up: before that, whoever answers at its port is a server
+ * that took the port in the same moment, and would refuse our password.
+ */
+function hasTakenItsPort(dataDir: string): boolean {
+  try {
+    const lines = readFileSync(join(dataDir, 'postmaster.pid'), 'utf8').split('\n');
+    return lines[7]?.trim() === 'ready';
+  } catch {
+    return false; // Not written yet.
+  }
 }
 
 /** A server that answers with another error than "not yet" is up but not as it should be. */
@@ -184,9 +210,13 @@ async function createDatabaseIfAbsent(url: string, name: string): Promise<void> 
 
 /**
  * Clears the pid file of a server that did not end cleanly, first waiting for that server to end (B).
- * @throws when it does not end
+ * @throws when it does not end; by `signal`
  */
-export async function clearStaleServer(dataDir: string, env: Record<string, string>): Promise<void> {
+export async function clearStaleServer(
+  dataDir: string,
+  env: Record<string, string>,
+  signal?: AbortSignal,
+): Promise<void> {
   const file = join(dataDir, 'postmaster.pid');
   if (!existsSync(file)) return;
   const pid = Number(readFileSync(file, 'utf8').split('\n')[0]);
@@ -199,7 +229,7 @@ export async function clearStaleServer(dataDir: string, env: Record<string, stri
           `A PostgreSQL server (process ${pid}) still uses ${dirname(file)} and does not end. Stop it.`,
         );
       }
-      await new Promise((resolve) => setTimeout(resolve, POLL_INTERVAL_MS));
+      await delay(POLL_INTERVAL_MS, undefined, { signal });
     }
   }
   // After a reboot the number may belong to another program, which would make the server refuse to start.

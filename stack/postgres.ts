@@ -47,6 +47,8 @@ export interface PostgresOptions {
   serverFolders?: readonly string[];
   /** Environment of the server; default what programs need of ours. */
   env?: Record<string, string>;
+  /** Gives up the start: what runs is stopped, nothing more is started. */
+  signal?: AbortSignal;
 }
 
 export interface Postgres {
@@ -59,7 +61,10 @@ export interface Postgres {
   stop(): Promise<void>;
 }
 
-/** @throws with everything tried and how to fix it; when another process uses the same data, with its number */
+/**
+ * @throws with everything tried and how to fix it; when another process uses the same data, with its number; the reason
+ *   of `signal`
+ */
 export async function startPostgres(options: PostgresOptions): Promise<Postgres> {
   const { log, databaseUrl } = options;
   if (databaseUrl != null) {
@@ -126,7 +131,8 @@ interface Place {
 }
 
 async function startIn(options: PostgresOptions, place: Place): Promise<Postgres> {
-  const { log, ephemeral = false } = options;
+  const { log, ephemeral = false, signal } = options;
+  signal?.throwIfAborted();
   const env = options.env ?? inheritedEnvironment(MACHINE_VARIABLES);
   const dataDir = join(place.folder, 'data');
   const user = findServerUser(dataDir);
@@ -135,6 +141,7 @@ async function startIn(options: PostgresOptions, place: Place): Promise<Postgres
   const requiredMajor = findDataVersion(dataDir);
   const found = await findPostgresBinaries({ env, requiredMajor, serverFolders: options.serverFolders });
   const binaries = await reachableBinaries(found, user, env);
+  signal?.throwIfAborted();
   log.info(
     { event: 'postgres_found', version: found.version },
     `PostgreSQL ${found.version}: ${found.source}`,
@@ -143,9 +150,9 @@ async function startIn(options: PostgresOptions, place: Place): Promise<Postgres
   const cluster: Cluster = { binaries, dataDir, password: place.password, user, env, ephemeral };
   if (requiredMajor === null) {
     log.info({ event: 'postgres_initialising' }, `PostgreSQL: making a database in ${dataDir}`);
-    await initialiseCluster(cluster);
+    await initialiseCluster(cluster, signal);
   }
-  await clearStaleServer(dataDir, env);
+  await clearStaleServer(dataDir, env, signal);
   const { server, url } = await startOnFreePort(cluster, options, place);
   log.info(
     { event: 'postgres_started', port: Number(new URL(url).port), pid: server.pid },
@@ -180,7 +187,12 @@ async function startOnFreePort(
   for (let attempt = 1; ; attempt += 1) {
     const port = await findFreePort(attempt === 1 ? preferred : undefined);
     try {
-      return await startBesideNobody(cluster, { port, logFile, temporaryFolder: place.temporaryFolder });
+      return await startBesideNobody(cluster, {
+        port,
+        logFile,
+        temporaryFolder: place.temporaryFolder,
+        signal: options.signal,
+      });
     } catch (error) {
       const isTaken = error instanceof Error && /could not bind|address already in use/i.test(error.message);
       if (!isTaken || attempt === MAX_PORT_ATTEMPTS) throw error;
@@ -203,7 +215,7 @@ async function startBesideNobody(
     } catch (error) {
       const isHeld = error instanceof Error && /pre-existing shared memory block/.test(error.message);
       if (!isHeld || Date.now() > deadline) throw error;
-      await delay(LEFTOVER_BACKENDS_PAUSE_MS);
+      await delay(LEFTOVER_BACKENDS_PAUSE_MS, undefined, { signal: options.signal });
     }
   }
 }

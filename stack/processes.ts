@@ -10,6 +10,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readSync, statSync, truncateSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as delay } from 'node:timers/promises';
+import { untilAborted } from './until-aborted.ts';
 
 const TAIL_LINES = 30;
 const TAIL_BYTES = 4096;
@@ -35,6 +37,8 @@ export interface ProcessSpec {
   output: { file: string } | { onLine: (line: string) => void };
   /** Signal of a polite stop; default SIGTERM. */
   stopSignal?: NodeJS.Signals;
+  /** The stop signal goes to everything the child has started as well; default: to the child alone. */
+  stopsSession?: boolean;
   /** How long a polite stop may take before SIGKILL to the whole session; default 15 s. */
   stopTimeoutMs?: number;
   /** Folder to delete after the child has ended, also when we are killed. Only for folders made for this run. */
@@ -87,8 +91,13 @@ export async function startProcess(spec: ProcessSpec): Promise<RunningProcess> {
   });
 
   const stop = async () => {
-    child.kill(spec.stopSignal ?? 'SIGTERM');
-    const timer = setTimeout(() => killSession(pid), spec.stopTimeoutMs ?? DEFAULT_STOP_TIMEOUT_MS); // C
+    const stopSignal = spec.stopSignal ?? 'SIGTERM';
+    if (spec.stopsSession === true) signalSession(pid, stopSignal);
+    else child.kill(stopSignal);
+    const timer = setTimeout(
+      () => signalSession(pid, 'SIGKILL'),
+      spec.stopTimeoutMs ?? DEFAULT_STOP_TIMEOUT_MS,
+    ); // C
     try {
       return await done;
     } finally {
@@ -115,23 +124,24 @@ export function describeEnd({ code, signal }: ProcessEnd): string {
 
 /**
  * Waits until `isReady` answers true, looking every `intervalMs`.
- * @throws with the last lines of output when the child ends first or the deadline passes
+ * @throws with the last lines of output when the child ends first or the deadline passes; the reason of `signal`, at
+ *   once; the child is left to whoever started it
  */
 export async function waitUntilReady(
   child: RunningProcess,
   isReady: () => Promise<boolean>,
-  { timeoutMs, intervalMs = 50 }: { timeoutMs: number; intervalMs?: number },
+  { timeoutMs, intervalMs = 50, signal }: { timeoutMs: number; intervalMs?: number; signal?: AbortSignal },
 ): Promise<void> {
   const deadline = Date.now() + timeoutMs;
   let end: ProcessEnd | undefined;
   void child.done.then((value) => {
     end = value;
   });
-  while (!(await isReady())) {
+  while (!(await untilAborted(isReady(), signal))) {
     if (end !== undefined) throw new Error(`${child.name} ${describeEnd(end)} at its start\n${child.tail()}`);
     if (Date.now() > deadline)
       throw new Error(`${child.name} was not ready after ${timeoutMs} ms\n${child.tail()}`);
-    await new Promise((resolve) => setTimeout(resolve, intervalMs));
+    await untilAborted(delay(intervalMs), signal);
   }
 }
 
@@ -143,12 +153,12 @@ export interface CommandResult {
 
 /**
  * Runs a short program to its end and gives its output; ends it at the deadline (code null).
- * @throws when it cannot be started
+ * @throws when it cannot be started; the reason of `signal`, which ends it
  */
 export function runCommand(
   command: string,
   args: readonly string[],
-  options: { env: Record<string, string>; timeoutMs: number } & Pick<
+  options: { env: Record<string, string>; timeoutMs: number; signal?: AbortSignal } & Pick<
     ProcessSpec,
     'cwd' | 'user' | 'passFolder'
   >,
@@ -162,6 +172,7 @@ export function runCommand(
       stdio: ['ignore', 'pipe', 'pipe', folderFd ?? 'ignore'],
       timeout: options.timeoutMs,
       killSignal: 'SIGKILL',
+      signal: options.signal,
     });
     if (folderFd !== null) closeSync(folderFd);
     const output = { stdout: '', stderr: '' };
@@ -171,7 +182,7 @@ export function runCommand(
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       output.stderr += text;
     });
-    child.once('error', reject);
+    child.once('error', (error) => reject(options.signal?.aborted ? options.signal.reason : error));
     child.once('close', (code) => resolve({ code, ...output }));
   });
 }
@@ -240,9 +251,9 @@ function outputEnd(child: ChildProcess): Promise<void> {
   });
 }
 
-function killSession(pid: number): void {
+function signalSession(pid: number, signal: NodeJS.Signals): void {
   try {
-    process.kill(process.platform === 'win32' ? pid : -pid, 'SIGKILL');
+    process.kill(process.platform === 'win32' ? pid : -pid, signal);
   } catch {
     // Already gone.
   }

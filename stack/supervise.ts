@@ -91,13 +91,17 @@ export function createSupervisor({ log }: { log: StackLog }): Supervisor {
       if (stopping !== null) throw new Error(`${spec.name} was not started: the others are being stopped`);
       const readiness = createReadiness(spec);
       const child = await startProcess({ ...spec, output: { onLine: readiness.onLine } });
+      if (stopping !== null) {
+        await child.stop();
+        throw new Error(`${spec.name} was stopped with the others`);
+      }
       running.push(child);
       try {
         await waitUntilReady(child, readiness.isReady, {
           timeoutMs: spec.readyTimeoutMs ?? DEFAULT_READY_TIMEOUT_MS,
         });
       } catch (error) {
-        failure ??= { failed: spec.name, end: null };
+        if (stopping === null) failure ??= { failed: spec.name, end: null };
         await stop();
         throw error;
       }

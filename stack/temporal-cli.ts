@@ -3,24 +3,27 @@
  * a download, a build with Go. What was got once stays in the cache.
  *
  * A. Downloads and builds happen in one process at a time (lock), beside the cache, and appear there by a rename.
+ * B. `signal` ends whatever is under way, and nothing else is tried.
  */
-import { chmodSync, createWriteStream, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
-import { waitForLock } from './lock.ts';
+import { download } from './download.ts';
+import { buildWithGo, elapsed } from './go-build.ts';
+import { LockHeldError, takeLock, waitForLock } from './lock.ts';
 import type { StackLog } from './log-port.ts';
-import { runCommand, startProcess } from './processes.ts';
+import { runCommand } from './processes.ts';
+import { findWorkFolders, nameWorkFolder, removeInBackground } from './work-folders.ts';
 
 /** The last version that `go install` can build: later ones have a `replace` directive. Server 1.29.1. */
 export const TEMPORAL_CLI_VERSION = '1.5.1';
+/** What a build of that version compiles, with Go 1.26. */
+const PACKAGE_COUNT = 1_300;
 
 const MIN_GO_MINOR = 24;
 const VERSION_TIMEOUT_MS = 10_000;
-const DOWNLOAD_ANSWER_TIMEOUT_MS = 8_000;
-const DOWNLOAD_TIMEOUT_MS = 5 * 60_000;
-const BUILD_TIMEOUT_MS = 30 * 60_000;
-const PROGRESS_INTERVAL_MS = 5_000;
+const UNPACK_TIMEOUT_MS = 60_000;
+/** As long as another process may take to get the program. */
+const LOCK_TIMEOUT_MS = 30 * 60_000;
 
 export interface TemporalCli {
   path: string;
@@ -38,14 +41,15 @@ export interface TemporalCliSearch {
   env: Record<string, string>;
   /** Where releases are downloaded from; default Temporal's own host. */
   downloadBase?: string;
+  signal?: AbortSignal;
 }
 
-/** @throws with everything that was tried and how to fix each */
+/** @throws with everything that was tried and how to fix each; the reason of `signal` */
 export async function findTemporalCli(search: TemporalCliSearch): Promise<TemporalCli> {
-  const { log, cliPath, cacheDir, env } = search;
+  const { log, cliPath, cacheDir, env, signal } = search;
   const tried: string[] = [];
   if (cliPath != null) {
-    const found = await tryProgram(cliPath, 'TEMPORAL_CLI_PATH', env, tried);
+    const found = await tryProgram(cliPath, 'TEMPORAL_CLI_PATH', search, tried);
     if (found !== null) return found;
     throw new Error(
       `TEMPORAL_CLI_PATH does not name a program that works.\n  - ${tried.join('\n  - ')}\nFix it or remove it.`,
@@ -55,13 +59,18 @@ export async function findTemporalCli(search: TemporalCliSearch): Promise<Tempor
   const onPath = findOnPath('temporal', env);
   if (onPath === null) tried.push('PATH: there is no temporal program on it');
   const found =
-    (onPath === null ? null : await tryProgram(onPath, 'PATH', env, tried)) ??
-    (await tryCache(cached, env, tried));
-  if (found !== null) return found;
+    (onPath === null ? null : await tryProgram(onPath, 'PATH', search, tried)) ??
+    (await tryCache(cached, search, tried));
+  const lockFile = join(cacheDir, 'temporal-cli.lock');
+  if (found !== null) {
+    removeLeftovers(search, lockFile);
+    return found;
+  }
 
   mkdirSync(cacheDir, { recursive: true });
-  const lock = await waitForLock(join(cacheDir, 'temporal-cli.lock'), {
-    timeoutMs: BUILD_TIMEOUT_MS,
+  const lock = await waitForLock(lockFile, {
+    timeoutMs: LOCK_TIMEOUT_MS,
+    signal,
     onWait: (pid) =>
       log.info(
         { event: 'temporal_cli_waiting', pid },
@@ -69,20 +78,40 @@ export async function findTemporalCli(search: TemporalCliSearch): Promise<Tempor
       ),
   });
   try {
-    const other = await tryCache(cached, env, []);
+    const other = await tryCache(cached, search, []);
     if (other !== null) return other;
-    const work = join(cacheDir, `temporal-cli-work-${process.pid}`);
-    try {
-      return (
-        (await tryDownload(search, cached, work, tried)) ??
-        (await tryBuild(search, cached, work, tried)) ??
-        fail(tried)
-      );
-    } finally {
-      rmSync(work, { recursive: true, force: true });
-    }
+    const work = nameWorkFolder(cacheDir);
+    return (
+      (await tryDownload(search, cached, work, tried)) ??
+      (await tryBuild(search, cached, work, tried)) ??
+      fail(tried)
+    );
   } finally {
+    tidyUp(search);
     lock.release();
+  }
+}
+
+/** With the lock held: every work folder is one that nobody uses. */
+function tidyUp({ log, cacheDir, env }: TemporalCliSearch): void {
+  const folders = findWorkFolders(cacheDir);
+  if (folders.length === 0) return;
+  log.info(
+    { event: 'temporal_cli_tidying', folders },
+    'Temporal: tidying up the folder of the build (up to 3 GB), in the background',
+  );
+  for (const folder of folders) removeInBackground(folder, env);
+}
+
+/** What a start left that did not come to its end. Whoever has the lock does it as well. */
+function removeLeftovers(search: TemporalCliSearch, lockFile: string): void {
+  if (findWorkFolders(search.cacheDir).length === 0) return;
+  try {
+    const lock = takeLock(lockFile);
+    tidyUp(search);
+    lock.release();
+  } catch (error) {
+    if (!(error instanceof LockHeldError)) throw error;
   }
 }
 
@@ -103,13 +132,14 @@ function fail(tried: string[]): never {
 async function tryProgram(
   path: string,
   source: string,
-  env: Record<string, string>,
+  { env, signal }: TemporalCliSearch,
   tried: string[],
 ): Promise<TemporalCli | null> {
   try {
     const { code, stdout, stderr } = await runCommand(path, ['--version'], {
       env,
       timeoutMs: VERSION_TIMEOUT_MS,
+      signal,
     });
     const version = /^temporal version .+/m.exec(stdout)?.[0];
     if (code === 0 && version !== undefined) return { path, version, source };
@@ -117,6 +147,7 @@ async function tryProgram(
       `${source}: ${path} --version ended with code ${code}: ${(stderr || stdout).trim().slice(0, 200)}`,
     );
   } catch (error) {
+    signal?.throwIfAborted(); // B
     tried.push(`${source}: ${path} cannot be run: ${messageOf(error)}`);
   }
   return null;
@@ -124,10 +155,10 @@ async function tryProgram(
 
 async function tryCache(
   cached: string,
-  env: Record<string, string>,
+  search: TemporalCliSearch,
   tried: string[],
 ): Promise<TemporalCli | null> {
-  if (existsSync(cached)) return tryProgram(cached, 'cache', env, tried);
+  if (existsSync(cached)) return tryProgram(cached, 'cache', search, tried);
   tried.push(`cache: ${cached} is not there`);
   return null;
 }
@@ -138,54 +169,32 @@ async function tryDownload(
   work: string,
   tried: string[],
 ): Promise<TemporalCli | null> {
-  const { log, env, downloadBase = 'https://temporal.download' } = search;
+  const { log, env, signal, downloadBase = 'https://temporal.download' } = search;
   const url = `${downloadBase}/cli/archive/v${TEMPORAL_CLI_VERSION}?platform=${platformName()}&arch=${archName()}`;
   const startedAt = Date.now();
   const archive = join(work, 'temporal-archive');
   log.info({ event: 'temporal_cli_downloading', url }, `Temporal: downloading ${url}`);
   try {
     mkdirSync(work, { recursive: true });
-    await download(url, archive, (bytes) => {
+    await download(url, archive, signal, (bytes) => {
       const megabytes = Math.round(bytes / 1e6);
       log.info({ event: 'temporal_cli_downloading' }, `Temporal: ${megabytes} MB, ${elapsed(startedAt)}`);
     });
     // tar tells gzip by itself; the tar of Windows reads zip as well.
     const { code, stderr } = await runCommand('tar', ['-xf', archive, '-C', work], {
       env,
-      timeoutMs: 60_000,
+      timeoutMs: UNPACK_TIMEOUT_MS,
+      signal,
     });
     if (code !== 0) throw new Error(`unpacking failed: ${stderr.trim()}`);
-    return await install(join(work, programName('temporal')), cached, 'download', env, tried);
+    return await install(join(work, programName('temporal')), cached, 'download', search, tried);
   } catch (error) {
+    signal?.throwIfAborted(); // B
     tried.push(`download: ${url}: ${messageOf(error)} (after ${elapsed(startedAt)})`);
     log.warn({ event: 'temporal_cli_download_failed' }, `Temporal: download failed: ${messageOf(error)}`);
     return null;
-  }
-}
-
-async function download(url: string, file: string, onProgress: (bytes: number) => void): Promise<void> {
-  const abort = new AbortController();
-  const noAnswer = setTimeout(() => abort.abort(new Error('no answer in time')), DOWNLOAD_ANSWER_TIMEOUT_MS);
-  const tooLong = setTimeout(() => abort.abort(new Error('took too long')), DOWNLOAD_TIMEOUT_MS);
-  let bytes = 0;
-  const progress = setInterval(() => onProgress(bytes), PROGRESS_INTERVAL_MS);
-  try {
-    const response = await fetch(url, { signal: abort.signal });
-    clearTimeout(noAnswer);
-    if (!response.ok || response.body === null) throw new Error(`HTTP ${response.status}`);
-    const count = async function* (chunks: AsyncIterable<Uint8Array>) {
-      for await (const chunk of chunks) {
-        bytes += chunk.length;
-        yield chunk;
-      }
-    };
-    await pipeline(Readable.from(count(response.body)), createWriteStream(file), { signal: abort.signal });
-  } catch (error) {
-    throw abort.signal.aborted ? abort.signal.reason : error;
   } finally {
-    clearTimeout(noAnswer);
-    clearTimeout(tooLong);
-    clearInterval(progress);
+    rmSync(work, { recursive: true, force: true }); // A few files; a build makes its own.
   }
 }
 
@@ -195,8 +204,8 @@ async function tryBuild(
   work: string,
   tried: string[],
 ): Promise<TemporalCli | null> {
-  const { log, env } = search;
-  const go = await checkGo(env, tried);
+  const { log, env, signal } = search;
+  const go = await checkGo(search, tried);
   if (go === null) return null;
   const target = `github.com/temporalio/cli/cmd/temporal@v${TEMPORAL_CLI_VERSION}`;
   const startedAt = Date.now();
@@ -204,58 +213,25 @@ async function tryBuild(
     { event: 'temporal_cli_building' },
     `Temporal: building with ${go}: go install ${target} (3 minutes or more, once)`,
   );
-  let news = '';
-  const progress = setInterval(() => {
-    const message = `Temporal: still building, ${elapsed(startedAt)}: ${news || 'compiling'}`;
-    log.info({ event: 'temporal_cli_building' }, message);
-    news = '';
-  }, PROGRESS_INTERVAL_MS);
   try {
     mkdirSync(work, { recursive: true });
-    const build = await startProcess({
-      name: 'go install',
-      command: 'go',
-      args: ['install', '-ldflags=-s -w', target],
-      env: {
-        ...env,
-        // Its own module and build caches (3 GB), deleted after, with files that may be deleted.
-        GOPATH: join(work, 'gopath'),
-        GOCACHE: join(work, 'gocache'),
-        GOTMPDIR: work,
-        GOBIN: join(work, 'bin'),
-        GOFLAGS: `${env.GOFLAGS ?? ''} -modcacherw`.trim(),
-        CGO_ENABLED: '0',
-      },
-      cwd: work,
-      temporaryFolder: work,
-      output: {
-        onLine: (line) => {
-          news = line.slice(0, 100);
-        },
-      },
-    });
-    const deadline = setTimeout(() => void build.stop(), BUILD_TIMEOUT_MS);
-    const end = await build.done;
-    clearTimeout(deadline);
-    if (end.code !== 0)
-      throw new Error(`go install ended with ${end.code ?? end.signal}: ${build.tail().slice(-600)}`);
+    await buildWithGo({ log, target, work, env, packageCount: PACKAGE_COUNT, signal });
     log.info({ event: 'temporal_cli_built' }, `Temporal: built in ${elapsed(startedAt)}`);
-    return await install(join(work, 'bin', programName('temporal')), cached, 'built with Go', env, tried);
+    return await install(join(work, 'bin', programName('temporal')), cached, 'built with Go', search, tried);
   } catch (error) {
+    signal?.throwIfAborted(); // B
     tried.push(`build: ${messageOf(error)} (after ${elapsed(startedAt)})`);
     return null;
-  } finally {
-    clearInterval(progress);
   }
 }
 
 /** What `go version` says, if it is new enough (older ones may fetch a newer toolchain themselves, or not). */
-async function checkGo(env: Record<string, string>, tried: string[]): Promise<string | null> {
+async function checkGo({ env, signal }: TemporalCliSearch, tried: string[]): Promise<string | null> {
   if (findOnPath('go', env) === null) {
     tried.push('build: there is no Go on PATH');
     return null;
   }
-  const { stdout } = await runCommand('go', ['version'], { env, timeoutMs: VERSION_TIMEOUT_MS });
+  const { stdout } = await runCommand('go', ['version'], { env, timeoutMs: VERSION_TIMEOUT_MS, signal });
   const version = /go1\.(\d+)(\.\d+)?/.exec(stdout);
   if (version !== null && Number(version[1]) >= MIN_GO_MINOR) return version[0];
   tried.push(`build: Go 1.${MIN_GO_MINOR} or newer is needed, found: ${stdout.trim()}`);
@@ -267,11 +243,11 @@ async function install(
   program: string,
   cached: string,
   source: string,
-  env: Record<string, string>,
+  search: TemporalCliSearch,
   tried: string[],
 ): Promise<TemporalCli | null> {
   chmodSync(program, 0o755);
-  const found = await tryProgram(program, source, env, tried);
+  const found = await tryProgram(program, source, search, tried);
   if (found === null) return null;
   mkdirSync(dirname(cached), { recursive: true });
   renameSync(program, cached);
@@ -293,11 +269,6 @@ function platformName(): string {
 
 function archName(): string {
   return process.arch === 'x64' ? 'amd64' : process.arch;
-}
-
-function elapsed(startedAt: number): string {
-  const seconds = Math.round((Date.now() - startedAt) / 1000);
-  return seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
 }
 
 /** With the cause: fetch says only "fetch failed". */

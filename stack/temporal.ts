@@ -65,6 +65,8 @@ export interface TemporalOptions {
   cliPath?: string | null;
   /** Where the program is kept once it was downloaded or built. */
   cacheDir: string;
+  /** Where it is downloaded from; default Temporal's own host. */
+  downloadBase?: string;
   /** Workflows are kept in `<homeDir>/temporal`. Not needed when `ephemeral`. */
   homeDir?: string;
   /** Keep nothing: a temporary folder, removed at the end. */
@@ -75,6 +77,8 @@ export interface TemporalOptions {
   port?: number;
   uiPort?: number;
   env?: Record<string, string>;
+  /** Gives up the start: what runs (also a build) is stopped, nothing more is started. */
+  signal?: AbortSignal;
 }
 
 export interface Temporal {
@@ -90,7 +94,10 @@ export interface Temporal {
   stop(): Promise<void>;
 }
 
-/** @throws with everything tried and how to fix it; when another process uses the same data, with its number */
+/**
+ * @throws with everything tried and how to fix it; when another process uses the same data, with its number; the reason
+ *   of `signal`
+ */
 export async function startTemporal(options: TemporalOptions): Promise<Temporal> {
   const { log, address, namespace = 'default' } = options;
   if (address != null) {
@@ -107,7 +114,8 @@ export async function startTemporal(options: TemporalOptions): Promise<Temporal>
   const env = options.env ?? inheritedEnvironment(MACHINE_VARIABLES);
   const place = takePlace(options);
   try {
-    const cli = await findTemporalCli({ log, cliPath: options.cliPath, cacheDir: options.cacheDir, env });
+    const { cliPath, cacheDir, downloadBase, signal } = options;
+    const cli = await findTemporalCli({ log, cliPath, cacheDir, env, downloadBase, signal });
     log.info(
       { event: 'temporal_found', version: cli.version },
       `Temporal: ${cli.path} (${cli.source}), ${cli.version}`,
@@ -152,6 +160,7 @@ async function startOnFreePorts(options: StartOptions, cli: TemporalCli, place: 
       ? await findFreePort(options.uiPort ?? (preferred ? DEFAULT_TEMPORAL_UI_PORT : undefined))
       : null;
     const address = `127.0.0.1:${port}`;
+    options.signal?.throwIfAborted();
     const startedAt = Date.now();
     const server = await startProcess({
       name: 'Temporal',
@@ -167,6 +176,7 @@ async function startOnFreePorts(options: StartOptions, cli: TemporalCli, place: 
       await waitUntilReady(server, () => isServing(address, namespace), {
         timeoutMs: READY_TIMEOUT_MS,
         intervalMs: 100,
+        signal: options.signal,
       });
     } catch (error) {
       await server.stop();
@@ -222,7 +232,8 @@ function listArguments(given: {
 
 /** True when the frontend answers and knows the namespace. */
 async function isServing(address: string, namespace: string): Promise<boolean> {
-  const connection = Connection.lazy({ address, connectTimeout: ASK_TIMEOUT_MS });
+  // No retries inside the SDK: their timers would keep a process alive whose start was given up.
+  const connection = Connection.lazy({ address, connectTimeout: ASK_TIMEOUT_MS, interceptors: [] });
   try {
     await connection.withDeadline(Date.now() + ASK_TIMEOUT_MS, () =>
       connection.workflowService.describeNamespace({ namespace }),

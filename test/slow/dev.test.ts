@@ -1,8 +1,8 @@
-/** `npm start`: started, stopped by Ctrl-C, started again. */
+/** `npm start`: started, stopped by Ctrl-C, started again; given up while it starts; given a server that is none. */
 
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -80,3 +80,49 @@ it(
   },
   2 * (READY_TIMEOUT_MS + STOP_TIMEOUT_MS),
 );
+
+it('stops on Ctrl-C while Temporal is starting: what runs is ended, nothing more is started', async () => {
+  const temporal = join(home, 'deaf-temporal');
+  const asked = '[ "$1" = --version ] && echo temporal version 1.0.0 && exit';
+  writeFileSync(temporal, `#!/bin/sh\n${asked}\necho up > '${home}/up'\nexec sleep 600\n`, { mode: 0o755 });
+  const dev = startSteelthread(['dev'], {
+    cwd: home,
+    env: { STEELTHREAD_HOME: home, LISTEN: '0:steel', TEMPORAL_CLI_PATH: temporal },
+  });
+  await dev.waitFor(/PostgreSQL is ready/, READY_TIMEOUT_MS);
+  await dev.waitFor(/temporal version 1\.0\.0/, READY_TIMEOUT_MS);
+  dev.signal('SIGTERM');
+  expect(await dev.end(STOP_TIMEOUT_MS), dev.stdout).toBe(130);
+  expect(dev.stderr).toBe('Stopped.\n');
+  expect(dev.stdout).toMatch(/PostgreSQL stopped\n$/);
+  expect(dev.stdout).not.toMatch(/Temporal is ready|api is ready/);
+}, 150_000);
+
+it('stops on Ctrl-C while it asks a TEMPORAL_ADDRESS that says nothing, before it has started anything', async () => {
+  const deaf = createTcpServer((socket) => socket.on('error', () => {}).resume());
+  const heard = new Promise<void>((resolve) => deaf.once('connection', () => resolve()));
+  await new Promise<void>((resolve) => deaf.listen(0, '127.0.0.1', resolve));
+  const { port } = deaf.address() as AddressInfo;
+  const dev = startSteelthread(['dev'], {
+    cwd: home,
+    env: { STEELTHREAD_HOME: home, LISTEN: '0:steel', TEMPORAL_ADDRESS: `127.0.0.1:${port}` },
+  });
+  try {
+    await heard;
+    dev.signal('SIGINT');
+    expect(await dev.end(STOP_TIMEOUT_MS), dev.stdout).toBe(130);
+    expect(dev.stderr).toBe('Stopped.\n');
+    expect(dev.stdout).not.toContain('PostgreSQL');
+  } finally {
+    await new Promise((resolve) => deaf.close(resolve));
+  }
+}, 90_000);
+
+it('says in a sentence that nothing is at TEMPORAL_ADDRESS', async () => {
+  const dev = startSteelthread(['dev'], {
+    cwd: home,
+    env: { STEELTHREAD_HOME: home, LISTEN: '0:steel', TEMPORAL_ADDRESS: 'host.invalid:7233' },
+  });
+  expect(await dev.end(STOP_TIMEOUT_MS), dev.stdout).toBe(1);
+  expect(dev.stderr).toMatch(/^TEMPORAL_ADDRESS: Temporal at host\.invalid:7233 .*\nFix: .*\n$/);
+}, 90_000);

@@ -121,6 +121,21 @@ describe('configuration', () => {
     });
   });
 
+  it('names each entry of LISTEN that is wrong, and what is right', () => {
+    const refused = (LISTEN: string) => problemsOf({ ...base, LISTEN }).map(({ problem }) => problem);
+    expect(refused('99999:steel')).toEqual(['has the entry "99999:steel": port 99999 must be at most 65535']);
+    expect(refused('localhost:8000')).toEqual([
+      'has the entry "localhost:8000": the profile is missing; write localhost:8000:steel (profiles: steel, dex, ananta)',
+    ]);
+    expect(refused('8000:stee')).toEqual([
+      'has the entry "8000:stee": there is no profile stee; use one of steel, dex, ananta',
+    ]);
+    expect(refused('8000:steel,::1:80:dex,70000:ananta')).toEqual([
+      'has the entry "::1:80:dex": it must be [host:]port:profile, an IPv6 host in brackets, where profile is steel, dex, ananta; ' +
+        'it has the entry "70000:ananta": port 70000 must be at most 65535',
+    ]);
+  });
+
   it('reads listeners with hosts, IPv6, profiles and port 0', () => {
     const { listen } = parseConfig(
       { ...base, LISTEN: '0:steel, [::1]:8080:dex,localhost:5500:ananta' },

@@ -216,10 +216,12 @@ const rows: Row[] = [
       "'../config.ts'",
       "'../config/variables.ts'",
       "'../db/migrate.ts'",
+      "'../temporal/options.ts'",
       "'../client/api-client.ts'",
       "'./ports.ts'",
     ],
     never: [
+      "'../temporal/client.ts'",
       "'../db/tasks.ts'",
       "'../domain/policy.ts'",
       "'../cli/main.ts'",

@@ -9,6 +9,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { isAlive } from '../../agent/proc.ts';
 import { inheritedEnvironment } from '../../config.ts';
 import { MACHINE_VARIABLES, type StackLog } from '../../stack/log-port.ts';
+import { findFreePort } from '../../stack/ports.ts';
 import { type Postgres, type PostgresOptions, startPostgres } from '../../stack/postgres.ts';
 import { findRunningPostgres } from '../../stack/running-postgres.ts';
 
@@ -99,6 +100,21 @@ describe('PostgreSQL of the stack', () => {
       });
     } finally {
       await new Promise((resolve) => taken.close(resolve));
+    }
+  });
+
+  it('starts beside another one that prefers the same port in the same moment', async () => {
+    const port = await findFreePort();
+    const starts = ['one', 'two'].map((name) =>
+      startPostgres({ log: silent, homeDir: join(folder, `same-port-${name}`), port }),
+    );
+    const started = await Promise.allSettled(starts);
+    try {
+      const ports = started.map((start) => start.status === 'fulfilled' && new URL(start.value.url).port);
+      expect(ports).not.toContain(false);
+      expect(new Set(ports).size).toBe(2);
+    } finally {
+      for (const start of started) if (start.status === 'fulfilled') await start.value.stop();
     }
   });
 
