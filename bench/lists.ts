@@ -61,7 +61,8 @@ export async function benchLists(
     oneTask: both(1),
   };
   try {
-    const bodyBytes = await compareBodies(pages);
+    const bodyBytes: ListFigures['bodyBytes'] = {};
+    for (const [name, page] of Object.entries(pages)) bodyBytes[name] = await compareBodies(name, page);
     for (const { ours, peer } of Object.values(pages)) {
       for (let n = 0; n < WARM_UP_COUNT; n++) {
         await ours();
@@ -95,19 +96,16 @@ export async function benchLists(
   }
 }
 
-type Pages = Record<string, { ours: () => Promise<Buffer>; peer: () => Promise<Buffer> }>;
-
 /** @throws when the two do not answer the same tasks with the same fields: then there is nothing to compare */
-async function compareBodies(pages: Pages): Promise<ListFigures['bodyBytes']> {
-  const sizes: ListFigures['bodyBytes'] = {};
-  for (const [name, { ours, peer }] of Object.entries(pages)) {
-    const [a, b] = [await ours(), await peer()];
-    const [ourPage, peerPage] = [a, b].map((body) => JSON.parse(body.toString()) as { items: object[] });
-    const fields = (page: typeof ourPage): string => JSON.stringify(page?.items.map(leavesOf));
-    if (fields(ourPage) !== fields(peerPage)) throw new Error(`the ${name} page of the two is not the same`);
-    sizes[name] = { ours: a.byteLength, peer: b.byteLength };
-  }
-  return sizes;
+export async function compareBodies(
+  name: string,
+  { ours, peer }: { ours: () => Promise<Buffer>; peer: () => Promise<Buffer> },
+): Promise<{ ours: number; peer: number }> {
+  const [a, b] = [await ours(), await peer()];
+  const [ourPage, peerPage] = [a, b].map((body) => JSON.parse(body.toString()) as { items: object[] });
+  const fields = (page: typeof ourPage): string => JSON.stringify(page?.items.map(leavesOf));
+  if (fields(ourPage) !== fields(peerPage)) throw new Error(`the ${name} page of the two is not the same`);
+  return { ours: a.byteLength, peer: b.byteLength };
 }
 
 /** All values in an order of their own: the two may group and order their fields differently. */

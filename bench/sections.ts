@@ -143,6 +143,7 @@ type SectionName = keyof typeof sections;
 export const sectionNames = Object.keys(sections) as SectionName[];
 export const isSection = (name: string): name is SectionName => Object.hasOwn(sections, name);
 
+/** One after another; one that fails does not take the others with it. @throws with those that failed */
 export async function runSections(
   installation: Installation,
   report: (what: string) => void,
@@ -155,13 +156,20 @@ export async function runSections(
     memoryBytes: totalmem(),
     node: process.version,
   };
+  const failures: unknown[] = [];
   for (const name of names) {
-    const { rows, figures } = await sections[name](installation, report, quick);
-    printTable(rows);
-    const result = { at: new Date().toISOString(), quick, machine, ...figures };
-    await writeFile(`${resultsFolder}${name}.json`, `${JSON.stringify(result, null, 2)}\n`);
-    console.log(`\nWritten to bench/results/${name}.json`);
+    try {
+      const { rows, figures } = await sections[name](installation, report, quick);
+      printTable(rows);
+      const result = { at: new Date().toISOString(), quick, machine, ...figures };
+      await writeFile(`${resultsFolder}${name}.json`, `${JSON.stringify(result, null, 2)}\n`);
+      console.log(`\nWritten to bench/results/${name}.json`);
+    } catch (error) {
+      report(`${name}: FAILED, ${error instanceof Error ? error.message : error}`);
+      failures.push(error);
+    }
   }
+  if (failures.length > 0) throw new AggregateError(failures, `${failures.length} sections failed`);
 }
 
 const rate = (value: number): string => `${value.toFixed(1)} /s`;

@@ -14,7 +14,8 @@ const pool = new pg.Pool({ connectionString, max: 4 });
 pg.types.setTypeParser(pg.types.builtins.INT8, Number);
 
 const columns = `public_id as "id", kind, title, goal, mode, state, rev + 1 as "version", run_no as "runNo",
-  step_no as "step", target, agent_id as "agentId", waiting_reason as "waitingReason", pre_approved as "preApproved",
+  step_no as "step", target, agent_id as "agentId", waiting_reason as "waitingReason", priority, tags,
+  depends_on as "dependsOn", parent_task_id as "parentTaskId", pre_approved as "preApproved",
   max_steps as "maxSteps", deadline_at as "deadlineAt", approval_timeout_ms as "approvalTimeoutMs",
   command_timeout_ms as "commandTimeoutMs", expiry_ms as "expiryMs", creator_kind as "creatorKind",
   creator_id as "creatorId", creator_name as "creatorName", created_at as "createdAt", updated_at as "updatedAt",
