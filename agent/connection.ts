@@ -24,8 +24,8 @@ import { type BackoffLimits, backoffDelayMs, type EndCause } from './backoff.ts'
 import type { Link } from './link.ts';
 import { type AgentLog, errorText } from './log.ts';
 
-/** From the start of the connection attempt to the welcome, milliseconds. */
-export const WELCOME_DEADLINE_MS = 15_000;
+/** From the start of the connection attempt to the welcome, milliseconds: thousands may be coming back before this one. */
+export const WELCOME_DEADLINE_MS = 30_000;
 /** Bytes waiting in the socket's buffer above which output waits. */
 export const SEND_HIGH_WATER_BYTES = 1024 * 1024;
 /** A connection this old resets the backoff when it ends, milliseconds. */
