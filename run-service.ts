@@ -58,7 +58,7 @@ function readConfig(name: 'api' | 'worker'): ServiceConfig {
 }
 
 /** One sentence. Node gives an error without words for a host with several addresses: the words are inside. */
-function reasonOf(error: unknown): string {
+export function reasonOf(error: unknown): string {
   if (error instanceof AggregateError && error.message === '') return error.errors.map(reasonOf).join('; ');
   return error instanceof Error ? error.message : String(error);
 }

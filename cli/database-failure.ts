@@ -1,3 +1,4 @@
+import { reasonOf } from '../run-service.ts';
 import { CommandError } from './exit-codes.ts';
 
 /** Codes of Node and of PostgreSQL for a database that cannot be had, in contrast to a query that is wrong. */
@@ -20,10 +21,4 @@ export async function withDatabaseFailure<T>(run: () => Promise<T>): Promise<T> 
     if (!(error instanceof Error && 'code' in error && codes.has(String(error.code)))) throw error;
     throw new CommandError(`The database cannot be used: ${reasonOf(error)}`, { cause: error });
   }
-}
-
-/** Of a host with several addresses Node says nothing itself, only each of the attempts does. */
-function reasonOf(error: Error): string {
-  const [first] = error instanceof AggregateError ? (error.errors as unknown[]) : [];
-  return error.message !== '' || !(first instanceof Error) ? error.message : first.message;
 }

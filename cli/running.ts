@@ -2,7 +2,6 @@
 import type { Config } from '../config.ts';
 import type { CreatedAdmin, Development } from '../stack/development.ts';
 import type { Console } from './console.ts';
-import { withDatabaseFailure } from './database-failure.ts';
 import { CommandError, exitCodes } from './exit-codes.ts';
 import { type Interrupt, listenForInterrupt } from './interrupt.ts';
 
@@ -17,7 +16,7 @@ export function stopOnInterrupt(out: Console): Interrupt {
 /** @throws CommandError: `interrupted` when the start was given up on request, else why it failed */
 export async function startOrGiveUp<T>(interrupt: Interrupt, start: () => Promise<T>): Promise<T> {
   try {
-    return await withDatabaseFailure(start);
+    return await start();
   } catch (error) {
     if (interrupt.signal.aborted) throw new CommandError('Stopped.', { exitCode: exitCodes.interrupted });
     throw new CommandError(error instanceof Error ? error.message : String(error), { cause: error });

@@ -17,15 +17,13 @@ export async function download(
   onProgress: (bytes: number) => void,
 ): Promise<void> {
   const abort = new AbortController();
-  const giveUp = () => abort.abort(signal?.reason);
-  signal?.throwIfAborted();
-  signal?.addEventListener('abort', giveUp);
+  const either = AbortSignal.any([abort.signal, ...(signal === undefined ? [] : [signal])]);
   const noAnswer = setTimeout(() => abort.abort(new Error('no answer in time')), ANSWER_TIMEOUT_MS);
   const tooLong = setTimeout(() => abort.abort(new Error('took too long')), TIMEOUT_MS);
   let bytes = 0;
   const progress = setInterval(() => onProgress(bytes), PROGRESS_INTERVAL_MS);
   try {
-    const response = await fetch(url, { signal: abort.signal });
+    const response = await fetch(url, { signal: either });
     clearTimeout(noAnswer);
     if (!response.ok || response.body === null) throw new Error(`HTTP ${response.status}`);
     const count = async function* (chunks: AsyncIterable<Uint8Array>) {
@@ -34,11 +32,10 @@ export async function download(
         yield chunk;
       }
     };
-    await pipeline(Readable.from(count(response.body)), createWriteStream(file), { signal: abort.signal });
+    await pipeline(Readable.from(count(response.body)), createWriteStream(file), { signal: either });
   } catch (error) {
-    throw abort.signal.aborted ? abort.signal.reason : error;
+    throw either.aborted ? either.reason : error;
   } finally {
-    signal?.removeEventListener('abort', giveUp);
     clearTimeout(noAnswer);
     clearTimeout(tooLong);
     clearInterval(progress);

@@ -1,7 +1,7 @@
 /** Builds a Go program in a folder of its own, and says how far it is. */
 import { join } from 'node:path';
 import type { StackLog } from './log-port.ts';
-import { startProcess } from './processes.ts';
+import { startProcess, waitForEnd } from './processes.ts';
 
 const BUILD_TIMEOUT_MS = 30 * 60_000;
 const PROGRESS_INTERVAL_MS = 10_000;
@@ -48,17 +48,11 @@ export async function buildWithGo(build: GoBuild): Promise<void> {
     stopsSession: true,
     output: { onLine: progress.onLine },
   });
-  const giveUp = (): void => void go.stop();
-  const deadline = setTimeout(giveUp, BUILD_TIMEOUT_MS);
   const ticker = setInterval(() => {
     const message = `Temporal: still building, ${elapsed(startedAt)}: ${progress.describe()}`;
     log.info({ event: 'temporal_cli_building' }, message);
   }, build.progressIntervalMs ?? PROGRESS_INTERVAL_MS);
-  signal?.addEventListener('abort', giveUp);
-  if (signal?.aborted === true) giveUp();
-  const end = await go.done;
-  signal?.removeEventListener('abort', giveUp);
-  clearTimeout(deadline);
+  const end = await waitForEnd(go, { timeoutMs: BUILD_TIMEOUT_MS, signal });
   clearInterval(ticker);
   signal?.throwIfAborted();
   if (end.code !== 0)

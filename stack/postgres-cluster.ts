@@ -12,7 +12,14 @@ import pg from 'pg';
 import { isProcessAlive } from './lock.ts';
 import type { PostgresBinaries } from './postgres-binaries.ts';
 import { makeServerFolder, nameDataFolder, type ServerUser } from './postgres-user.ts';
-import { describeEnd, type RunningProcess, runCommand, startProcess, waitUntilReady } from './processes.ts';
+import {
+  describeEnd,
+  type RunningProcess,
+  runCommand,
+  startProcess,
+  waitForEnd,
+  waitUntilReady,
+} from './processes.ts';
 
 export const POSTGRES_USER = 'steelthread';
 export const POSTGRES_DATABASE = 'steelthread';
@@ -82,13 +89,7 @@ export async function initialiseCluster(cluster: Cluster, signal?: AbortSignal):
         output: { onLine: () => {} },
         temporaryFolder: cluster.ephemeral ? dirname(dataDir) : passwordFolder,
       });
-      const giveUp = () => void initdb.stop();
-      const timer = setTimeout(giveUp, INITDB_TIMEOUT_MS);
-      signal?.addEventListener('abort', giveUp);
-      if (signal?.aborted === true) giveUp();
-      const end = await initdb.done;
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', giveUp);
+      const end = await waitForEnd(initdb, { timeoutMs: INITDB_TIMEOUT_MS, signal });
       if (end.code === 0) {
         renameSync(aside, dataDir); // A
         return;

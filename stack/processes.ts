@@ -122,6 +122,21 @@ export function describeEnd({ code, signal }: ProcessEnd): string {
   return signal === null ? `ended with code ${code}` : `was ended by ${signal}`;
 }
 
+/** How a child ended that has work to do; it is stopped when that takes longer than `timeoutMs`, or `signal` aborts. */
+export async function waitForEnd(
+  child: RunningProcess,
+  { timeoutMs, signal }: { timeoutMs: number; signal?: AbortSignal },
+): Promise<ProcessEnd> {
+  const giveUp = (): void => void child.stop();
+  const timer = setTimeout(giveUp, timeoutMs);
+  signal?.addEventListener('abort', giveUp);
+  if (signal?.aborted === true) giveUp();
+  const end = await child.done;
+  signal?.removeEventListener('abort', giveUp);
+  clearTimeout(timer);
+  return end;
+}
+
 /**
  * Waits until `isReady` answers true, looking every `intervalMs`.
  * @throws with the last lines of output when the child ends first or the deadline passes; the reason of `signal`, at

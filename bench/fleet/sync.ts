@@ -31,7 +31,7 @@ export async function benchSync(
   for (let round = 0; round < scale.rounds; round++) {
     report(`synchronous execute: round ${round + 1} of ${scale.rounds}`);
     for (let done = 0; done < scale.samples; done++) {
-      // Call by call, as the ad-hoc command of (b): neither finds the caches warmer than the other.
+      // Call by call, as the ad-hoc command of (b) against the same floor.
       samples.floor.push(await timeMs(floor.run));
       samples.ours.push(await timeMs(execute));
     }

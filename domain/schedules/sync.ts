@@ -36,16 +36,28 @@ export type SyncDeps = DomainDeps & { scheduleServer: ScheduleServer };
 /** @returns how many schedules Temporal was told of */
 export async function syncSchedules(deps: SyncDeps, signal?: AbortSignal): Promise<number> {
   if (!deps.scheduleServer.ready()) return 0;
-  const due = (await listUnsynced(deps.db, SYNC_PER_ROUND)).values();
-  let told = 0;
+  const isStopped = () => signal?.aborted === true || !deps.scheduleServer.ready();
+  const due = await listUnsynced(deps.db, SYNC_PER_ROUND);
+  const told = await inLanes(due, isStopped, (row) => syncOne(deps, row));
+  return told.filter(Boolean).length;
+}
+
+/** What `work` makes of the rows, in no order, SYNC_PARALLEL at the same time; none is begun once it is stopped. */
+async function inLanes<T>(
+  rows: readonly ScheduleRow[],
+  isStopped: () => boolean,
+  work: (row: ScheduleRow) => Promise<T>,
+): Promise<T[]> {
+  const left = rows.values();
+  const done: T[] = [];
   const lane = async (): Promise<void> => {
-    for (const row of due) {
-      if (signal?.aborted || !deps.scheduleServer.ready()) return;
-      if (await syncOne(deps, row)) told += 1;
+    for (const row of left) {
+      if (isStopped()) return;
+      done.push(await work(row));
     }
   };
   await Promise.all(Array.from({ length: SYNC_PARALLEL }, lane));
-  return told;
+  return done;
 }
 
 async function syncOne(deps: SyncDeps, row: ScheduleRow): Promise<boolean> {
@@ -76,15 +88,9 @@ async function syncOne(deps: SyncDeps, row: ScheduleRow): Promise<boolean> {
 /** @returns how many were not what Temporal had been told (B) */
 export async function findDriftedSchedules(deps: SyncDeps, lookAfterMs = LOOK_AFTER_MS): Promise<number> {
   if (!deps.scheduleServer.ready()) return 0;
-  const rows = (await takeUnlooked(deps.db, lookAfterMs, LOOKS_PER_ROUND)).values();
-  const found: Finding[] = [];
-  const lane = async (): Promise<void> => {
-    for (const row of rows) {
-      if (!deps.scheduleServer.ready()) return;
-      found.push(await lookAt(deps, row));
-    }
-  };
-  await Promise.all(Array.from({ length: SYNC_PARALLEL }, lane));
+  const rows = await takeUnlooked(deps.db, lookAfterMs, LOOKS_PER_ROUND);
+  const isStopped = () => !deps.scheduleServer.ready();
+  const found = await inLanes(rows, isStopped, (row) => lookAt(deps, row));
   if (found.includes('gone')) await lookSoon(deps.db, lookAfterMs);
   return found.filter((finding) => finding === 'gone' || finding === 'changed').length;
 }

@@ -37,8 +37,8 @@ import { judgeAnswer, type Verdict } from './verdict.ts';
 const ROUND_MS = 20_000;
 /** Longest attempt, milliseconds. */
 export const ATTEMPT_TIMEOUT_MS = 15_000;
-/** Attempts of one subscription at the same time. */
-const PARALLEL_ATTEMPTS = 4;
+/** Attempts at the same time: of one subscription, and of the callback of a task (C). */
+const PARALLEL_ATTEMPTS = { subscription: 4, callback: 1 } as const;
 /** While attempts are under way, what came meanwhile is looked for this often, milliseconds. */
 const LOOK_AGAIN_MS = 500;
 /** A sleep is never shorter, milliseconds: clocks may differ by that. */
@@ -59,16 +59,19 @@ export async function drainTarget(
   try {
     while (performance.now() < endsAtMs) {
       signal.throwIfAborted();
-      const receiver = await loadReceiver(deps, target);
-      if (receiver === undefined) break;
-      for (const delivery of await listStartable(deps, target, running)) {
-        const attempted = attempt(deps, target, receiver, delivery, signal).then(
-          () => void running.delete(delivery.id),
-        );
-        attempted.catch(() => undefined); // It stays among the running, where it is heard of.
-        running.set(delivery.id, attempted);
+      const free = PARALLEL_ATTEMPTS[target.kind] - running.size;
+      if (free > 0) {
+        const receiver = await loadReceiver(deps, target);
+        if (receiver === undefined) break;
+        for (const delivery of await listStartable(deps, target, running, free)) {
+          const attempted = attempt(deps, target, receiver, delivery, signal).then(
+            () => void running.delete(delivery.id),
+          );
+          attempted.catch(() => undefined); // It stays among the running, where it is heard of.
+          running.set(delivery.id, attempted);
+        }
+        if (running.size === 0) break;
       }
-      if (running.size === 0) break;
       await anyOf(running.values(), LOOK_AGAIN_MS);
     }
     await Promise.all(running.values());
@@ -78,17 +81,16 @@ export async function drainTarget(
   return rest(deps, target);
 }
 
-/** What is due and not under way, as many as may run beside what is. */
+/** What is due and not under way, at most `free`. */
 async function listStartable(
   deps: WebhookDeps,
   target: TargetRow,
   running: ReadonlyMap<string, unknown>,
+  free: number,
 ): Promise<DeliveryRow[]> {
-  const free = PARALLEL_ATTEMPTS - running.size;
-  if (free === 0) return [];
   // As it was before the question: what ends meanwhile may still be in the answer.
   const before = new Set(running.keys());
-  const due = await listDue(deps.db, target.id, target.kind, PARALLEL_ATTEMPTS);
+  const due = await listDue(deps.db, target.id, target.kind, PARALLEL_ATTEMPTS[target.kind]);
   return due.filter((delivery) => !before.has(delivery.id)).slice(0, free);
 }
 

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { serverScheduleId } from '../../contracts/schedule-io.ts';
 import type { ScheduleDetailView, ScheduleRunView } from '../../contracts/schedules.ts';
+import { forgetSchedules } from '../support/schedules.ts';
 import { type System, startSystem } from '../support/system.ts';
 import { deskOf } from '../support/tasks.ts';
 import { untilAnswered, withTemporal } from '../support/temporal.ts';
@@ -28,14 +29,7 @@ beforeAll(async () => {
   await system.startAgent({ agentId: 'local' });
 });
 afterAll(async () => {
-  // The server is shared: it is not left with schedules that fire.
-  for (const id of made) await system.request('DELETE', `/v1/schedules/${id}`);
-  await system.until(
-    () => deskOf(system).sql('select id from schedules where synced_revision < revision'),
-    (left) => left.length === 0,
-    'Temporal has forgotten them',
-    PATIENCE_MS,
-  );
+  await forgetSchedules(system, made, PATIENCE_MS);
   await system.close();
   rmSync(folder, { recursive: true, force: true });
 });

@@ -1,6 +1,7 @@
 /** Work that somebody let run before: what a token that ends, a password that is reset and an account that is disabled mean for it. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { ScheduleDetailView, ScheduleRunView } from '../../contracts/schedules.ts';
+import { forgetSchedules } from '../support/schedules.ts';
 import { type System, startSystem } from '../support/system.ts';
 import { type Desk, deskOf } from '../support/tasks.ts';
 
@@ -16,14 +17,7 @@ beforeAll(async () => {
   await system.startAgent({ agentId: 'target' });
 });
 afterAll(async () => {
-  // The server is shared: it is not left with schedules that fire.
-  for (const id of made) await system.request('DELETE', `/v1/schedules/${id}`);
-  await system.until(
-    () => desk.sql('select id from schedules where synced_revision < revision'),
-    (left) => left.length === 0,
-    'Temporal has forgotten them',
-    PATIENCE_MS,
-  );
+  await forgetSchedules(system, made, PATIENCE_MS);
   await system.close();
 });
 
