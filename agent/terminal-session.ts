@@ -32,6 +32,7 @@ const SMALL_OUTPUT_BYTES = 2_048;
 const CLOSED_AGAIN_MS = 10_000;
 
 export type OpenFrame = Extract<TerminalServerFrame, { type: 'terminal.open' }>;
+type AttachFrame = Extract<TerminalServerFrame, { type: 'terminal.attach' }>;
 type ClosedFrame = Extract<TerminalAgentFrame, { type: 'terminal.closed' }>;
 
 export interface TerminalSessionDeps {
@@ -48,7 +49,7 @@ export interface TerminalSessionDeps {
 export interface TerminalSession {
   readonly pid: number;
   isEnded(): boolean;
-  attach(offset: number | null, attended: boolean): void;
+  attach(frame: Pick<AttachFrame, 'offset' | 'attended' | 'attachId'>): void;
   detach(): void;
   ack(offset: number): void;
   input(offset: number, bytes: Buffer): void;
@@ -230,7 +231,7 @@ export function createTerminalSession(deps: TerminalSessionDeps): TerminalSessio
   return {
     pid: pty.pid,
     isEnded: () => closed !== null,
-    attach: (offset, attended) => {
+    attach: ({ offset, attended, attachId }) => {
       const from = Math.min(Math.max(offset ?? output.start(), output.start()), output.end());
       acked = from;
       sent = from;
@@ -238,7 +239,7 @@ export function createTerminalSession(deps: TerminalSessionDeps): TerminalSessio
       clearTimeout(closedTimer);
       clearTimeout(detachTimer);
       if (!attended) detach();
-      link.send({ type: 'terminal.attached', sessionId, offset: from, inputOffset: received });
+      link.send({ type: 'terminal.attached', sessionId, offset: from, inputOffset: received, attachId });
       tellTaken();
       resumeWhenRoom();
       pump();

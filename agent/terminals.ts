@@ -157,7 +157,7 @@ export async function createTerminals(deps: TerminalsDeps): Promise<Terminals> {
     }
     switch (frame.type) {
       case 'terminal.attach':
-        return session.attach(frame.offset, frame.attended);
+        return session.attach(frame);
       case 'terminal.detach':
         return session.detach();
       case 'terminal.resize':

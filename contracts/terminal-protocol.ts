@@ -60,6 +60,8 @@ export const terminalServerFrames = [
     offset: offset.nullable(),
     /** Is somebody there who reads and types? */
     attended: z.boolean(),
+    /** Named again in the answer: a reader may come back before an earlier one's attach was answered. */
+    attachId: z.int().min(0).optional(),
   }),
   /** The reader has gone; the session waits for it. */
   z.object({ type: z.literal('terminal.detach'), sessionId }),
@@ -78,6 +80,8 @@ export const terminalAgentFrames = [
     offset,
     /** Of the next input byte. */
     inputOffset: offset,
+    /** Of the attach that this answers; agents of before do not name it. */
+    attachId: z.int().min(0).optional(),
   }),
   /** The PTY has taken input up to here. */
   z.object({ type: z.literal('terminal.inputAck'), sessionId, offset }),

@@ -4,7 +4,8 @@
  *
  *  A. Bytes go from the agent to the recorder and the client as they come; nothing is kept here but what the client has
  *     not read, and that is at most a window (T2, T3).
- *  B. After an attach, output is only recorded until the agent has answered: what comes before is of the old position.
+ *  B. After an attach, output is only recorded until the agent has answered the last one: what comes before is of an old
+ *     position.
  *  C. Input is kept until the PTY has it, and sent again from the offset that the agent names.
  */
 import {
@@ -88,8 +89,9 @@ export function createRelay(deps: RelayDeps): Relay {
   const encode = createTerminalEncoder('input', sessionId);
   let client: RelayClient | null = null;
   let isNew = false;
-  /** An attach is out and not answered (B). */
-  let attaching: { isForClient: boolean; offset: number | null } | null = null;
+  /** The last attach is out and not answered (B). */
+  let attaching: { id: number; isForClient: boolean; offset: number | null } | null = null;
+  let attaches = 0;
   /** Output the client was given, and has read. */
   let given = 0;
   let read = 0;
@@ -105,8 +107,9 @@ export function createRelay(deps: RelayDeps): Relay {
     if (send({ type: 'terminal.ack', sessionId, offset: read })) ackTold = read;
   };
   const attach = (isForClient: boolean, offset: number | null): void => {
-    attaching = { isForClient, offset };
-    send({ type: 'terminal.attach', sessionId, offset, attended: client !== null });
+    const id = attaches++;
+    attaching = { id, isForClient, offset };
+    send({ type: 'terminal.attach', sessionId, offset, attended: client !== null, attachId: id });
   };
   const sendInput = ({ offset, bytes }: { offset: number; bytes: Buffer }): void =>
     void deps.sendBytes(encode(offset, bytes));
@@ -151,8 +154,8 @@ export function createRelay(deps: RelayDeps): Relay {
       isNew = false;
       client?.ready(0);
     },
-    attached({ offset, inputOffset }) {
-      if (attaching === null) return;
+    attached({ offset, inputOffset, attachId }) {
+      if (attaching === null || (attachId !== undefined && attachId !== attaching.id)) return;
       const isFirst = attaching.isForClient || isNew;
       attaching = null;
       isNew = false;

@@ -171,8 +171,17 @@ describe.runIf(process.platform === 'linux')('terminals of an agent', () => {
     terminals.receiveBytes(frame);
     terminals.receiveBytes(frame);
     await waitFor('the answer', () => text(sessionId).includes('once-1'));
-    terminals.receive({ type: 'terminal.attach', sessionId, offset: length(sessionId), attended: true });
-    expect((await until('terminal.attached', sessionId)).inputOffset).toBe(bytes.length);
+    terminals.receive({
+      type: 'terminal.attach',
+      sessionId,
+      offset: length(sessionId),
+      attended: true,
+      attachId: 7,
+    });
+    expect(await until('terminal.attached', sessionId)).toMatchObject({
+      inputOffset: bytes.length,
+      attachId: 7,
+    });
     expect((await until('terminal.inputAck', sessionId)).offset).toBe(bytes.length);
     expect(text(sessionId).split('once-1')).toHaveLength(2);
   });

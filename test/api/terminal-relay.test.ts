@@ -131,10 +131,37 @@ describe('a relay', () => {
     relay.output(100, piece(50));
     relay.attached({ type: 'terminal.attached', sessionId, offset: 40, inputOffset: 0 });
     relay.output(40, piece(110));
-    expect(frames.at(-1)).toEqual({ type: 'terminal.attach', sessionId, offset: 40, attended: true });
+    expect(frames.at(-1)).toMatchObject({ type: 'terminal.attach', sessionId, offset: 40, attended: true });
     expect(second.said).toEqual([
       ['ready', 40],
       ['output', 40, 110],
+    ]);
+  });
+
+  it('goes on for the newest client when one comes back before an earlier one was answered', () => {
+    const { relay, frames } = stage();
+    const first = scriptedClient();
+    relay.takeNew(first.client);
+    relay.opened();
+    relay.output(0, piece(100));
+    relay.drop(first.client);
+    const [gone, last] = [scriptedClient(), scriptedClient()];
+    relay.take(gone.client, 40);
+    relay.drop(gone.client);
+    relay.take(last.client, 60);
+    // The answers of the agent, in order, with what it sends after each.
+    const [before, after] = frames.filter((frame) => frame.type === 'terminal.attach');
+    const answer = { type: 'terminal.attached', sessionId, inputOffset: 0 } as const;
+    relay.attached({ ...answer, offset: 40, attachId: before?.attachId });
+    relay.output(40, piece(60));
+    relay.attached({ ...answer, offset: 60, attachId: after?.attachId });
+    relay.output(60, piece(40));
+    relay.output(100, piece(7));
+    expect(gone.said).toEqual([]);
+    expect(last.said).toEqual([
+      ['ready', 60],
+      ['output', 60, 40],
+      ['output', 100, 7],
     ]);
   });
 

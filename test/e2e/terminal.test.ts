@@ -268,9 +268,13 @@ describe('coming back', () => {
     );
     const file = path('many-lines');
     writeFileSync(file, lines);
+    const gate = path('gate-cuts');
     let terminal = await startShell({ binary: true });
     const id = terminal.sessionId();
-    terminal.type(`stty raw -echo; printf '>%s<' begin; cat ${file}; printf '>%s<' end\n`);
+    // The end is held back until the last client is there: a busy machine may give all before the last cut.
+    terminal.type(
+      `stty raw -echo; printf '>%s<' begin; cat ${file}; while [ ! -e ${gate} ]; do sleep 0.02; done; printf '>%s<' end\n`,
+    );
     const parts: Buffer[] = [];
     let offset = 0;
     const take = (from: TestTerminal): void => {
@@ -289,6 +293,7 @@ describe('coming back', () => {
       terminal = terminalOn({ sessionId: id, offset, binary: true });
       expect((await terminal.ready).data).toMatchObject({ session_id: id, offset, resumed: true });
     }
+    writeFileSync(gate, '');
     await terminal.until('>end<');
     take(terminal);
     const text = Buffer.concat(parts).toString('latin1');

@@ -2,7 +2,8 @@
 import WebSocket from 'ws';
 import type { System } from './system.ts';
 
-const DEADLINE_MS = 30_000;
+/** Below the limit of a test, so that what it waited for is said. */
+const DEADLINE_MS = 20_000;
 
 export interface Frame {
   type: string;
@@ -67,6 +68,7 @@ export function openTerminal(
   let offset = 0;
   let acked = 0;
   let listeners: (() => void)[] = [];
+  let isClosed = false;
   const changed = (): void => {
     for (const listener of listeners) listener();
   };
@@ -96,21 +98,22 @@ export function openTerminal(
   const closed = new Promise<{ code: number; reason: string }>((resolve) => {
     ws.on('close', (code, reason) => {
       resolve({ code, reason: reason.toString() });
+      isClosed = true;
       changed();
     });
   });
   const wait = <T>(what: string, find: () => T | undefined): Promise<T> =>
     new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
+      const fail = (): void => {
         stop();
         const seen = JSON.stringify(Buffer.concat(parts).toString().slice(-500));
-        reject(
-          new Error(`${what} did not come; output: ${seen}; frames: ${JSON.stringify(frames.slice(-5))}`),
-        );
-      }, DEADLINE_MS);
+        const last = JSON.stringify(frames.slice(-5));
+        reject(new Error(`${what} did not come; ${length} bytes of output: ${seen}; frames: ${last}`));
+      };
+      const timer = setTimeout(fail, DEADLINE_MS);
       const look = (): void => {
         const found = find();
-        if (found === undefined) return;
+        if (found === undefined) return isClosed ? fail() : undefined;
         stop();
         resolve(found);
       };
