@@ -16,6 +16,8 @@ export interface TaskWorkflowInput {
   approvalTimeoutMs: number;
   /** Carried over by continue-as-new: the step to go on with, from 1. */
   step?: number;
+  /** Likewise: manual mode, the newest step somebody asked a proposal for. */
+  requestedStep?: number;
 }
 
 export interface TaskWorkflowResult {
@@ -137,8 +139,14 @@ export interface TaskActivities {
     runNo: number;
     end: 'canceled' | 'expired' | 'failed';
     reason: string;
-  }): Promise<{ kind: 'ended'; end: TaskEnd } | { kind: 'draining'; batchId: string }>;
+  }): Promise<EndTaskAnswer>;
 }
+
+export type EndTaskAnswer =
+  | { kind: 'ended'; end: TaskEnd }
+  | { kind: 'draining'; batchId: string }
+  /** It was to expire, but has time left: what it was on hold does not count. Ask again then. */
+  | { kind: 'open'; deadlineAtMs: number };
 
 /** Temporal delivery. */
 export interface DeliverWorkflowInput {

@@ -446,7 +446,7 @@ export async function markTaskDeleted(db: Queryable, id: string): Promise<void> 
   });
 }
 
-/** Archive tasks that ended before a time, oldest first. Returns them. */
+/** Archive tasks that ended before a time and were not touched (restored) since, oldest first. Returns them. */
 export async function archiveTasksEndedBefore(
   db: Queryable,
   endedBefore: Date,
@@ -456,7 +456,8 @@ export async function archiveTasksEndedBefore(
     db,
     `update tasks t set archived_at = now(), updated_at = now(), rev = rev + 1
      where t.id in (
-       select id from tasks where ended_at < :ended_before and archived_at is null and deleted_at is null
+       select id from tasks where ended_at < :ended_before and updated_at < :ended_before
+         and archived_at is null and deleted_at is null
        order by ended_at limit :limit for update skip locked)
      returning ${columns}`,
     { ended_before: endedBefore, limit },

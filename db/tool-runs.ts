@@ -18,6 +18,10 @@ export interface ToolRunRow {
 const columns = `t.id, t.task_id as "taskId", t.actor_kind as "actorKind", t.actor_id as "actorId", t.actor_name as "actorName",
   t.calls, t.outcome, t.results, t.at`;
 
+/** Tools read what commands printed; jsonb holds neither NUL nor half of a surrogate pair. */
+const storable = (_key: string, value: unknown): unknown =>
+  typeof value === 'string' ? value.toWellFormed().replaceAll('\0', '\ufffd') : value;
+
 export async function insertToolRun(db: Queryable, run: Omit<ToolRunRow, 'at'>): Promise<void> {
   await execute(
     db,
@@ -32,7 +36,7 @@ export async function insertToolRun(db: Queryable, run: Omit<ToolRunRow, 'at'>):
       actor_name: run.actorName,
       calls: JSON.stringify(run.calls),
       outcome: run.outcome,
-      results: JSON.stringify(run.results ?? null),
+      results: JSON.stringify(run.results ?? null, storable),
     },
   );
 }

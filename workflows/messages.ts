@@ -36,6 +36,8 @@ export interface Inbox {
   /** A decision of a later step was heard: this one is over, whatever was lost. */
   isOvertaken(step: number): boolean;
   isProposalRequested(step: number): boolean;
+  /** The newest step that a proposal was asked for, 0 for none. */
+  requestedStep(): number;
   /** The mode it was changed to, if it was. */
   mode(): TaskMode | undefined;
   isBatchFinished(batchId: string): boolean;
@@ -43,16 +45,16 @@ export interface Inbox {
   ended(): EndedSignal | undefined;
   /** How often it was heard that the task was given an agent. */
   assignments(): number;
-  /** Something was heard that a run beginning at this step would miss. */
+  /** Something was heard that a run beginning at this step, with the request for a proposal, would miss. */
   hasNewsFor(step: number): boolean;
 }
 
 /** Set the handlers. Call it before anything is awaited, so that signals that came with the start are heard. */
-export function openInbox(): Inbox {
+export function openInbox(carriedRequest = 0): Inbox {
   const decisions = new Map<number, DecidedSignal>();
   const finishedBatches = new Set<string>();
   let lastDecidedStep = 0;
-  let requestedStep = 0;
+  let requestedStep = carriedRequest;
   let mode: TaskMode | undefined;
   let ended: EndedSignal | undefined;
   let assignments = 0;
@@ -85,11 +87,12 @@ export function openInbox(): Inbox {
     decisionOf: (step) => decisions.get(step),
     isOvertaken: (step) => lastDecidedStep > step,
     isProposalRequested: (step) => requestedStep >= step,
+    requestedStep: () => requestedStep,
     mode: () => mode,
     isBatchFinished: (batchId) => finishedBatches.has(batchId),
     ended: () => ended,
     assignments: () => assignments,
-    hasNewsFor: (step) => ended !== undefined || lastDecidedStep >= step || requestedStep >= step,
+    hasNewsFor: (step) => ended !== undefined || lastDecidedStep >= step,
   };
 }
 

@@ -34,16 +34,21 @@ import { FIRST_BACKSTOP_MS, MAX_BACKSTOP_MS, MIN_WAIT_MS } from './waits.ts';
 
 /** Since then a task that waits for an agent goes on when it hears that it was given one. */
 const HEARS_ASSIGNMENTS = 'hears-assignments';
+/** Since then the next run is told of a proposal that was asked for; before, it could not begin while there was one. */
+const CARRIES_REQUESTS = 'carries-requests';
 
 type Woken = 'ready' | 'timeout' | 'interrupted';
 type Waiting = Extract<ProposeOutcome, { kind: 'waiting' }>;
 type Ended = Extract<ProposeOutcome, { kind: 'ended' }>;
+/** `moved`: the deadline that interrupted is a later one now; look where the step stands. */
+type Outcome = ProposeOutcome | { kind: 'moved' };
 
 export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult> {
-  const inbox = openInbox();
+  const inbox = openInbox(input.requestedStep);
   const endedBell = condition(() => inbox.ended() !== undefined);
   endedBell.catch(() => undefined); // rejects when Temporal cancels, which every other wait reports as well
   let step = input.step ?? 1;
+  let deadlineAtMs = input.deadlineAtMs;
   /** Of these the newest look at the row knew. */
   let knownAssignments = 0;
 
@@ -53,7 +58,7 @@ export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult
     if (!isCancellation(error)) throw error;
     const end = await CancellationScope.nonCancellable(() => finish('canceled', 'canceled in Temporal'));
     if (end === 'canceled') throw error; // C
-    return { end, steps: step };
+    return { end: end ?? 'canceled', steps: step };
   }
 
   async function runSteps(): Promise<TaskEnd> {
@@ -66,9 +71,12 @@ export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult
 
   /** One step from words to outcome. @returns the task's end, or null to go on with the next step */
   async function runStep(): Promise<TaskEnd | null> {
-    let outcome = isManual() ? await awaitRequest() : await propose();
+    let outcome = await begin();
     for (;;) {
       switch (outcome.kind) {
+        case 'moved':
+          outcome = await begin();
+          break;
         case 'ended':
           return outcome.end;
         case 'again':
@@ -92,26 +100,30 @@ export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult
     }
   }
 
+  function begin(): Promise<Outcome> {
+    return isManual() ? awaitRequest() : propose();
+  }
+
   /** As it was started, unless its row was set to another mode since. */
   function isManual(): boolean {
     return (inbox.mode() ?? input.mode) === 'manual';
   }
 
   /** Manual mode: nothing happens until somebody asks for a proposal or executes an act of their own. */
-  async function awaitRequest(): Promise<ProposeOutcome> {
+  async function awaitRequest(): Promise<Outcome> {
     showPhase('held');
     const woken = await wait(() => inbox.isProposalRequested(step) || isDecided() || !isManual());
     if (woken === 'interrupted') return conclude();
     return isDecided() ? heardDecision() : propose();
   }
 
-  async function propose(): Promise<ProposeOutcome> {
+  async function propose(): Promise<Outcome> {
     if (isInterrupted()) return conclude();
     showPhase('proposing');
     knownAssignments = inbox.assignments();
     const asking = new CancellationScope();
     try {
-      const leftMs = input.deadlineAtMs - Date.now();
+      const leftMs = deadlineAtMs - Date.now();
       const answer = await Promise.race([
         asking.run(() => model(leftMs).propose(stepRef())),
         endedBell.then(() => undefined),
@@ -120,9 +132,8 @@ export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult
     } catch (error) {
       if (isCancellation(error) || !(error instanceof ActivityFailure)) throw error;
       // Without time for another attempt the task has expired, whatever the last attempt failed of.
-      if (error.retryState === 'TIMEOUT' || isOutOfTime(error))
-        return { kind: 'ended', end: await finish('expired', 'deadline') };
-      return { kind: 'ended', end: await finish('failed', codeOf(error)) };
+      if (error.retryState === 'TIMEOUT' || isOutOfTime(error)) return expire();
+      return { kind: 'ended', end: (await finish('failed', codeOf(error))) ?? 'failed' };
     }
     asking.cancel();
     return conclude();
@@ -135,7 +146,7 @@ export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult
   }
 
   /** There is no agent yet, or the task is on hold. */
-  async function awaitAgent({ reason, retryAfterMs }: Waiting): Promise<ProposeOutcome> {
+  async function awaitAgent({ reason, retryAfterMs }: Waiting): Promise<Outcome> {
     showPhase(reason === 'blocked' ? 'on hold' : 'waiting for an agent');
     const hearsAssignments = patched(HEARS_ASSIGNMENTS);
     const isAssigned = () => hearsAssignments && inbox.assignments() > knownAssignments;
@@ -146,7 +157,7 @@ export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult
     return propose();
   }
 
-  async function awaitDecision(expiresAtMs: number): Promise<ProposeOutcome> {
+  async function awaitDecision(expiresAtMs: number): Promise<Outcome> {
     showPhase('awaiting decision');
     const woken = await wait(isDecided, Math.max(expiresAtMs - Date.now(), MIN_WAIT_MS));
     if (woken === 'interrupted') return conclude();
@@ -155,7 +166,7 @@ export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult
   }
 
   /** Manual mode: approved, and waiting for `execute`. Looks at the row now and then, as every waiter does. */
-  async function awaitExecution(): Promise<ProposeOutcome> {
+  async function awaitExecution(): Promise<Outcome> {
     showPhase('held');
     const isReleased = () => isDecided() && inbox.decisionOf(step)?.then !== 'hold';
     const woken = await wait(() => isReleased() || inbox.isOvertaken(step), MAX_BACKSTOP_MS);
@@ -163,7 +174,7 @@ export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult
     return woken === 'ready' ? heardDecision() : propose();
   }
 
-  async function awaitBatch(batchId: string, isJudged: boolean): Promise<ProposeOutcome> {
+  async function awaitBatch(batchId: string, isJudged: boolean): Promise<Outcome> {
     showPhase('running');
     const isIn = await waitForBatch(batchId, isInterrupted);
     if (!isIn) return conclude();
@@ -171,7 +182,7 @@ export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult
   }
 
   /** Between a failed attempt and the next one that was asked for. */
-  async function awaitJudgement(afterMs: number): Promise<ProposeOutcome> {
+  async function awaitJudgement(afterMs: number): Promise<Outcome> {
     showPhase('running');
     if (afterMs > 0 && (await wait(() => false, Math.max(afterMs, MIN_WAIT_MS))) === 'interrupted')
       return conclude();
@@ -182,7 +193,7 @@ export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult
   async function waitForBatch(batchId: string, isStopped: () => boolean): Promise<boolean> {
     const isFinished = () => inbox.isBatchFinished(batchId);
     for (let backstopMs = FIRST_BACKSTOP_MS; ; backstopMs = Math.min(backstopMs * 2, MAX_BACKSTOP_MS)) {
-      const untilDeadlineMs = input.deadlineAtMs - Date.now();
+      const untilDeadlineMs = deadlineAtMs - Date.now();
       const timeoutMs = untilDeadlineMs > 0 ? Math.min(backstopMs, untilDeadlineMs) : backstopMs;
       const isWoken = () => isFinished() || isStopped();
       if (!isWoken()) await condition(isWoken, timeoutMs);
@@ -195,28 +206,43 @@ export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult
   async function wait(isReady: () => boolean, timeoutMs = Number.POSITIVE_INFINITY): Promise<Woken> {
     const isWoken = () => isInterrupted() || isReady();
     // Asked first, because a condition with a timeout starts its timer even when it holds already.
-    if (!isWoken()) await condition(isWoken, Math.min(timeoutMs, input.deadlineAtMs - Date.now()));
+    if (!isWoken()) await condition(isWoken, Math.min(timeoutMs, deadlineAtMs - Date.now()));
     if (isInterrupted()) return 'interrupted';
     return isReady() ? 'ready' : 'timeout';
   }
 
   function isInterrupted(): boolean {
-    return inbox.ended() !== undefined || Date.now() >= input.deadlineAtMs;
+    return inbox.ended() !== undefined || Date.now() >= deadlineAtMs;
   }
 
   /** After an interruption: end the task's row, unless it has ended already. */
-  async function conclude(): Promise<Ended> {
+  async function conclude(): Promise<Outcome> {
     const heard = inbox.ended();
-    if (heard === undefined) return { kind: 'ended', end: await finish('expired', 'deadline') };
-    return { kind: 'ended', end: heard.end ?? (await finish('canceled', 'cancel_requested')) };
+    if (heard === undefined) return expire();
+    return { kind: 'ended', end: heard.end ?? (await finish('canceled', 'cancel_requested')) ?? 'canceled' };
   }
 
-  /** End the row from this side. A batch that is out is stopped and waited for first: its outcomes belong to the task. */
-  async function finish(end: 'canceled' | 'expired' | 'failed', reason: string): Promise<TaskEnd> {
+  async function expire(): Promise<Ended | { kind: 'moved' }> {
+    const end = await finish('expired', 'deadline');
+    return end === undefined ? { kind: 'moved' } : { kind: 'ended', end };
+  }
+
+  /**
+   * End the row from this side. A batch that is out is stopped and waited for first: its outcomes belong to the task.
+   * @returns undefined where it was to expire and has time left: its deadline is known then
+   */
+  async function finish(
+    end: 'canceled' | 'expired' | 'failed',
+    reason: string,
+  ): Promise<TaskEnd | undefined> {
     showPhase('ending');
     for (let pauseMs = 0; ; pauseMs = Math.min(Math.max(pauseMs * 2, MIN_WAIT_MS), FIRST_BACKSTOP_MS)) {
       const answer = await rows.endTask({ taskId: input.taskId, runNo: input.runNo, end, reason });
       if (answer.kind === 'ended') return answer.end;
+      if (answer.kind === 'open') {
+        deadlineAtMs = Math.max(answer.deadlineAtMs, Date.now() + MIN_WAIT_MS);
+        return undefined;
+      }
       if (inbox.isBatchFinished(answer.batchId))
         await sleep(pauseMs); // heard, but the row does not say so yet
       else await waitForBatch(answer.batchId, () => false);
@@ -227,7 +253,7 @@ export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult
     return inbox.decisionOf(step) !== undefined || inbox.isOvertaken(step);
   }
 
-  async function heardDecision(): Promise<ProposeOutcome> {
+  async function heardDecision(): Promise<Outcome> {
     const decision = inbox.decisionOf(step);
     const isLastWord = decision !== undefined && (decision.then !== 'hold' || !inbox.isOvertaken(step));
     return isLastWord ? (outcomeOf(decision) ?? propose()) : { kind: 'again', step };
@@ -236,8 +262,12 @@ export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult
   async function continueAsNewWhenLong(): Promise<void> {
     // What was heard for this step would be lost to the next run: take the step here and continue after it.
     if (!workflowInfo().continueAsNewSuggested || inbox.hasNewsFor(step)) return;
+    const isRequested = inbox.isProposalRequested(step);
+    if (isRequested && !patched(CARRIES_REQUESTS)) return;
     await condition(allHandlersFinished);
-    await continueAsNew<typeof task>({ ...input, mode: inbox.mode() ?? input.mode, step });
+    const carried = isRequested ? { requestedStep: inbox.requestedStep() } : {};
+    const mode = inbox.mode() ?? input.mode;
+    await continueAsNew<typeof task>({ ...input, mode, step, deadlineAtMs, ...carried });
   }
 
   function stepRef(): StepRef {

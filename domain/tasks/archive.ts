@@ -9,6 +9,7 @@ import { isRepeatedRequest, type RequestKey } from '../idempotency.ts';
 import { transact, type Unit } from '../transact.ts';
 import { isHeld } from './held.ts';
 import { lockTaskRow } from './load.ts';
+import { isUnjudged } from './unjudged.ts';
 import { toTaskView } from './view.ts';
 
 /**
@@ -73,6 +74,7 @@ async function isAtRest(unit: Unit, task: TaskRow): Promise<boolean> {
   if (task.mode !== 'manual' || task.requestedStep > task.stepNo || task.cancelRequestedAt !== null)
     return false;
   if ((await findOpenBatch(unit.trx, task.id, task.runNo)) !== undefined) return false;
+  if (await isUnjudged(unit, task)) return false;
   const newest = task.stepNo > 0 ? await findStep(unit.trx, task.id, task.runNo, task.stepNo) : undefined;
   return newest === undefined || (newest.decision !== null && !isHeld(newest));
 }

@@ -44,6 +44,7 @@ export async function assignTask(
       target: { agentId },
       sealedAgentToken: token ?? (isMoved ? null : task.sealedAgentToken),
       ...(isOpen || task.state === 'created' ? { state: 'assigned' as const } : {}),
+      ...(task.waitingReason === 'no_agent' && { waitingReason: null }),
     });
     unit.audit(actor, {
       action: 'task.assign',

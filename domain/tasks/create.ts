@@ -78,11 +78,8 @@ export async function createTaskIn(
     'task',
     id,
   );
-  if (made !== undefined) {
-    const earlier = await findTask(unit.trx, made);
-    if (earlier === undefined) throw problem('task_not_found', { taskId: made });
-    return { task: earlier, created: false };
-  }
+  const madeTask = made === undefined ? undefined : await findTask(unit.trx, made);
+  if (madeTask !== undefined) return { task: madeTask, created: false };
   const publicId = options.publicId ?? id;
   const requestSha256 = options.publicId === undefined ? null : bodySha256({ body, kind, details });
   const isSame = (row: TaskRow): boolean =>
@@ -91,6 +88,8 @@ export async function createTaskIn(
     const earlier = await findTaskByPublicId(unit.trx, publicId);
     if (earlier !== undefined && isSame(earlier)) return { task: earlier, created: false };
   }
+  // A key that was claimed when the task of this id was there already has made none.
+  if (made !== undefined) throw problem('task_not_found', { taskId: made });
   if ('agentId' in body.target) await getBatchAgents(unit.trx, [body.target.agentId]);
   await assertMayBePart(unit, actor, body.parentTaskId);
   const waitsFor = await needDependencies(unit, actor, publicId, body.dependsOn, true);

@@ -7,8 +7,7 @@ import type { ShellName } from '../../contracts/act.ts';
 import { shellNames } from '../../contracts/act.ts';
 import type { ActRequest } from '../../contracts/commands.ts';
 import { problem } from '../../contracts/errors.ts';
-import type { TaskEnd } from '../../contracts/tasks.ts';
-import type { BatchStatus, ProposeOutcome, StepRef } from '../../contracts/workflow-io.ts';
+import type { BatchStatus, EndTaskAnswer, ProposeOutcome, StepRef } from '../../contracts/workflow-io.ts';
 import { findBatch } from '../../db/batches.ts';
 import {
   findStepPlan,
@@ -47,6 +46,8 @@ import { findStandingApproval } from './standing-approval.ts';
 const NO_AGENT_RETRY_MS = 10_000;
 /** How long a task that was put on hold after its workflow began waits before it looks again, milliseconds. */
 const BLOCKED_RETRY_MS = 60_000;
+/** Shortest pause before the deadline of a task on hold is looked at again, milliseconds. */
+const HELD_DEADLINE_RETRY_MS = 60 * 60_000;
 /** A model that answers is asked again at once when its answer is of no use, this often in all. */
 const MAX_BAD_ANSWERS = 3;
 /** No further question after this long: it would outlast the activity, which would then begin anew. Milliseconds. */
@@ -423,21 +424,30 @@ export async function readBatch(deps: DomainDeps, batchId: string): Promise<Batc
   return { finished: batch === undefined || batch.pending === 0, pending: batch?.pending ?? 0 };
 }
 
-/** End a task from the engine's side. `draining`: a batch is still out; call again when it is in. */
+/**
+ * End a task from the engine's side. `draining`: a batch is still out; call again when it is in. `open`: its deadline,
+ * which was to end it, has moved.
+ */
 export async function endTask(
   deps: DomainDeps,
   input: { taskId: string; runNo: number; end: 'canceled' | 'expired' | 'failed'; reason: string },
-): Promise<{ kind: 'ended'; end: TaskEnd } | { kind: 'draining'; batchId: string }> {
-  return transact<{ kind: 'ended'; end: TaskEnd } | { kind: 'draining'; batchId: string }>(
-    deps,
-    async (unit) => {
-      const task = await lockTask(unit.trx, input.taskId);
-      if (task === undefined || task.runNo !== input.runNo) return { kind: 'ended', end: 'canceled' };
-      if (task.endedAt !== null) return { kind: 'ended', end: endOf(task) };
-      const stopped = await stopTask(unit, engineActor, task, input.end, task.cancelReason ?? input.reason);
-      return stopped.kind === 'ended'
-        ? { kind: 'ended', end: endOf(stopped.task) }
-        : { kind: 'draining', batchId: stopped.batchId };
-    },
-  );
+): Promise<EndTaskAnswer> {
+  return transact<EndTaskAnswer>(deps, async (unit) => {
+    const task = await lockTask(unit.trx, input.taskId);
+    if (task === undefined || task.runNo !== input.runNo) return { kind: 'ended', end: 'canceled' };
+    if (task.endedAt !== null) return { kind: 'ended', end: endOf(task) };
+    const deadlineAtMs = movedDeadlineOf(task);
+    if (input.end === 'expired' && deadlineAtMs > Date.now()) return { kind: 'open', deadlineAtMs };
+    const stopped = await stopTask(unit, engineActor, task, input.end, task.cancelReason ?? input.reason);
+    return stopped.kind === 'ended'
+      ? { kind: 'ended', end: endOf(stopped.task) }
+      : { kind: 'draining', batchId: stopped.batchId };
+  });
+}
+
+/** When the time of an open task is over, if it is released now; the workflow knows only how it began. */
+function movedDeadlineOf({ deadlineAt, blockedAt }: TaskRow): number {
+  if (blockedAt === null) return deadlineAt.getTime();
+  const leftMs = deadlineAt.getTime() - blockedAt.getTime();
+  return Date.now() + Math.max(leftMs, HELD_DEADLINE_RETRY_MS);
 }

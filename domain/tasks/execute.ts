@@ -108,7 +108,7 @@ export async function proposeOwn(
     expectedEffect: '',
     usage: null,
   });
-  await updateTask(unit.trx, task.id, { agentId, stepNo: step.stepNo });
+  await updateTask(unit.trx, task.id, { agentId, stepNo: step.stepNo, waitingReason: null });
   await writeDecision(unit, actor, task, step, { decision: 'approve', reason: body.reason ?? null });
   return step;
 }

@@ -24,7 +24,8 @@ export async function readHistory(db: Queryable, task: TaskRow, beforeStep: numb
       earlierStep(
         db,
         step,
-        commands.find((command) => command.stepNo === step.stepNo),
+        // In the order in which they were made: of a step that was tried again the last attempt counts.
+        commands.findLast((command) => command.stepNo === step.stepNo),
       ),
     ),
   );

@@ -30,15 +30,18 @@ export async function proposeOnce(
   assertCan(actor.principal, 'propose', 'command');
   const request = await requestFor(deps, actor, wish.prompt);
   const options = { signal, model: wish.modelName ?? undefined };
+  const failing = new AbortController();
   try {
+    const whileAsked = AbortSignal.any([signal, failing.signal]);
     const others =
-      wish.compared.length === 0 ? undefined : compareModels(deps, wish.compared, request, signal);
+      wish.compared.length === 0 ? undefined : compareModels(deps, wish.compared, request, whileAsked);
     others?.catch(() => undefined);
     const answer = fitAnswer(await deps.llm.propose(request, options));
     const comparisons = others === undefined ? null : (await others)(answer);
     const { reason, command, raw } = presentAnswer(answer);
     return { reason, command, raw, comparisons };
   } catch (error) {
+    failing.abort(error);
     throw toModelProblem(error);
   }
 }

@@ -1,6 +1,12 @@
 /** The status of a task as a person or program reports it, where they do the work themselves or know better. */
 import { problem } from '../../contracts/errors.ts';
-import { DEFAULT_DEADLINE_MS, type TaskEnd, type TaskState, type TaskView } from '../../contracts/tasks.ts';
+import {
+  DEFAULT_DEADLINE_MS,
+  MAX_DEADLINE_MS,
+  type TaskEnd,
+  type TaskState,
+  type TaskView,
+} from '../../contracts/tasks.ts';
 import { findOpenBatch } from '../../db/batches.ts';
 import { listUndone, needTasks } from '../../db/task-dependencies.ts';
 import { findTaskByPublicId, startNextRun, type TaskRow, updateTask } from '../../db/tasks.ts';
@@ -12,6 +18,7 @@ import { reportedFailure } from './end-reasons.ts';
 import { assertMayLetRun } from './let-run.ts';
 import { assertExpected, assertNotBlocked, assertUntouched, type Expected, lockTaskRow } from './load.ts';
 import { startWorkflow } from './start.ts';
+import { assertJudged } from './unjudged.ts';
 import { toTaskView } from './view.ts';
 
 /**
@@ -117,6 +124,7 @@ async function putBack(unit: Unit, actor: Actor, task: TaskRow): Promise<TaskRow
   }
   if (task.state !== 'running')
     throw problem('conflict', { reason: `step ${task.stepNo || 1} is being proposed or decided` });
+  await assertJudged(unit, task);
   return setState(unit, actor, task, task.agentId === null ? 'created' : 'assigned');
 }
 
@@ -191,6 +199,10 @@ async function reportEnd(
   return stopped.task;
 }
 
+/** The time for another run, milliseconds: what there was from its creation on, within the bounds of tasks. */
+const timeOf = ({ createdAt, deadlineAt }: TaskRow): number =>
+  Math.min(Math.max(deadlineAt.getTime() - createdAt.getTime(), DEFAULT_DEADLINE_MS), MAX_DEADLINE_MS);
+
 /** The next run of an ended task, with a workflow of its own. It waits again for what has not completed (anew). */
 export async function restart(unit: Unit, actor: Actor, task: TaskRow): Promise<TaskRow> {
   // As when it was created: what runs undecided is a decision.
@@ -202,7 +214,7 @@ export async function restart(unit: Unit, actor: Actor, task: TaskRow): Promise<
     state: isBlocked ? 'blocked' : agentId === null ? 'created' : 'assigned',
     waitingReason: isBlocked ? WAITS_FOR_TASKS : null,
     agentId,
-    deadlineAt: new Date(Date.now() + DEFAULT_DEADLINE_MS),
+    deadlineAt: new Date(Date.now() + timeOf(task)),
   });
   const ended = { end: task.state, seal: task.seal };
   unit.audit(actor, {

@@ -12,6 +12,7 @@ import { stopTask, tellWorkflow } from './end.ts';
 import { reportedFailure } from './end-reasons.ts';
 import { assertNotBlocked, lockTaskRow } from './load.ts';
 import { toolRunText } from './tool-run-text.ts';
+import { isUnjudged } from './unjudged.ts';
 
 export interface TaskToolRun {
   isSuccess: boolean;
@@ -48,11 +49,12 @@ export async function runTaskTools(
     if (batch !== undefined) {
       throw problem('command_running', { commandId: `of step ${batch.stepNo ?? '?'}`, state: 'running' });
     }
-    return { repeated: undefined, taskId: task.id, ownerId: task.creatorId };
+    const { id: taskId, runNo, creatorId: ownerId } = task;
+    return { repeated: undefined, taskId, runNo, ownerId };
   });
   if (begun.repeated !== undefined) return presentRun(begun.repeated);
   const run = await runCalls(deps, actor, { ...begun, id: runId, publicId }, calls);
-  await keep(deps, actor, publicId, run, options.isWhole);
+  await keep(deps, actor, publicId, run, { isWhole: options.isWhole, runNo: begun.runNo });
   return presentRun(run);
 }
 
@@ -105,13 +107,16 @@ async function keep(
   actor: Actor,
   publicId: string,
   run: FinishedRun,
-  isWhole: boolean,
+  { isWhole, runNo }: { isWhole: boolean; runNo: number },
 ): Promise<void> {
   await transact(deps, async (unit) => {
     const task = await lockTaskRow(unit, actor, publicId, 'read');
     await write(unit, run, task.creatorId);
     const isFailed = run.outcome === 'failed';
     if (task.mode !== 'manual' || task.endedAt !== null || !(isWhole || isFailed)) return;
+    // While the tools ran somebody began anew, or executed a command: its outcome is the end then.
+    const isRunning = (await findOpenBatch(unit.trx, task.id, task.runNo)) !== undefined;
+    if (task.runNo !== runNo || isRunning || (await isUnjudged(unit, task))) return;
     const words = `tools run by ${actor.principal.name}: ${run.calls.map(({ name }) => name).join(', ')}`;
     const why = isFailed ? reportedFailure(words) : words;
     tellWorkflow(unit, await stopTask(unit, actor, task, isFailed ? 'failed' : 'completed', why));

@@ -32,7 +32,7 @@ export async function findStandingApproval(
   if (task.mode !== 'auto' || act.mode !== 'shell') return undefined;
   const reason = await reasonFor(unit, task, act);
   if (reason === undefined || !(await mayCreatorDecide(unit, deps, task))) return undefined;
-  if (ref.step > 1 && (await isUnknown(unit, task, ref.step - 1))) return undefined;
+  if (ref.step > 1 && (await isLastUnknown(unit, task))) return undefined;
   return { by: actorOfCreator(task), reason };
 }
 
@@ -46,9 +46,10 @@ async function reasonFor(
   return saved && `saved command ${saved.name} (${saved.savedCommandId}, revision ${saved.revision})`;
 }
 
-async function isUnknown(unit: Unit, task: TaskRow, stepNo: number): Promise<boolean> {
+/** Whatever was proposed since and came to nothing: a proposal that was rejected tells nothing of what ran. */
+async function isLastUnknown(unit: Unit, task: TaskRow): Promise<boolean> {
   const commands = await listTaskCommands(unit.trx, task.id, task.runNo);
-  return commands.some((command) => command.stepNo === stepNo && command.state === 'unknown');
+  return commands.at(-1)?.state === 'unknown';
 }
 
 /** With the rights of now: who was disabled or demoted meanwhile runs nothing more. */

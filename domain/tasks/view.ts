@@ -13,7 +13,9 @@ export function titleOf(goal: string): string {
   const line = goal.replace(/\s+/g, ' ').trim();
   if (line.length <= 80) return line.slice(0, MAX_TITLE_LENGTH);
   const cut = line.slice(0, 80);
-  return `${cut.slice(0, Math.max(cut.lastIndexOf(' '), 40))}…`;
+  const start = cut.slice(0, Math.max(cut.lastIndexOf(' '), 40));
+  // Half of a surrogate pair is no text: the database refuses it in JSON.
+  return `${start.replace(/[\uD800-\uDBFF]$/, '')}…`;
 }
 
 /** From 1; every change that a client can see raises it. */

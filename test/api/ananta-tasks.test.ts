@@ -1,6 +1,8 @@
 /** The task routes of ananta, row by row. What is proposed and executed has tests of its own. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { AnantaTask } from '../../contracts/families/ananta/tasks.ts';
+import type { TaskView } from '../../contracts/tasks.ts';
+import { endTask } from '../../domain/tasks/engine.ts';
 import { callbackTokenName, taskAgentTokenName } from '../../domain/tasks/task-secrets.ts';
 import { type House, startHouse } from '../support/house.ts';
 import { readAudit } from '../support/identity.ts';
@@ -130,6 +132,23 @@ describe('creating', () => {
       Array.from({ length: 8 }, () => ask('POST', '/tasks', { id: 'at-once', title: 'same' })),
     );
     expect(answers.map(({ status }) => status)).toEqual(Array.from({ length: 8 }, () => 201));
+  });
+
+  it('answers it also under an Idempotency-Key that came after it, as often as that is sent', async () => {
+    const words = { id: newId(), title: 'once' };
+    await create(words);
+    const headers = { 'Idempotency-Key': `late-${words.id}` };
+    for (let i = 0; i < 2; i++) {
+      const again = await ask('POST', '/tasks', words, { headers });
+      expect(again).toMatchObject({ status: 201, body: { data: { id: words.id } } });
+    }
+  });
+
+  it('never halves a character of the words that stand for a title', async () => {
+    const description = `${'x'.repeat(39)}${'\u{1f680}'.repeat(60)}`;
+    const id = await create({ description });
+    const { body } = await house.ask<{ title: string }>('GET', `/v1/tasks/${id}`);
+    expect(body.title).toBe(`${'x'.repeat(39)}…`);
   });
 
   it('makes one task of many requests with one Idempotency-Key', async () => {
@@ -291,6 +310,15 @@ describe('changing', () => {
     expect((await house.ask('GET', `/v1/tasks/${id}`)).body).toMatchObject({ runNo: 2 });
   });
 
+  it('gives a task that begins anew the time it had', async () => {
+    const id = await create({ title: 'x', status: 'done' });
+    const before = await house.ask<TaskView>('GET', `/v1/tasks/${id}`);
+    await patch(id, { status: 'todo' });
+    const after = await house.ask<TaskView>('GET', `/v1/tasks/${id}`);
+    expect(after.body.runNo).toBe(2);
+    expect(Date.parse(after.body.deadlineAt)).toBeGreaterThanOrEqual(Date.parse(before.body.deadlineAt));
+  });
+
   it('is for those who may change the task', async () => {
     const id = await create({ title: 'x' }, 'user:paul');
     const stranger = await ask('PATCH', `/tasks/${id}`, { title: 'y' }, { as: 'user:petra' });
@@ -422,6 +450,27 @@ describe('dependencies', () => {
     const [row] = await house.db('tasks').where({ public_id: made.id });
     expect(row.deadline_at.getTime() - Date.now()).toBeGreaterThan(3_500_000);
     expect(row).toMatchObject({ state: 'created', waiting_reason: null, blocked_at: null });
+  });
+
+  it('counts no time on hold against it either, although its workflow has begun', async () => {
+    const made = await house.createTask({ mode: 'manual', deadlineMs: 60_000 });
+    const [{ id: taskId }] = await house.db('tasks').select('id').where({ public_id: made.id });
+    const minutes = (count: number) => new Date(Date.now() + count * 60_000);
+    const isOver = () => endTask(house.deps, { taskId, runNo: 1, end: 'expired', reason: 'deadline' });
+    await patch(made.id, { status: 'blocked' });
+    await house
+      .db('tasks')
+      .update({ blocked_at: minutes(-60), deadline_at: minutes(-59) })
+      .where({ id: taskId });
+    expect(await isOver()).toMatchObject({ kind: 'open' });
+    await patch(made.id, { status: 'todo' });
+    const [{ deadline_at: deadlineAt }] = await house.db('tasks').where({ id: taskId });
+    expect(await isOver()).toEqual({ kind: 'open', deadlineAtMs: deadlineAt.getTime() });
+    await house
+      .db('tasks')
+      .update({ deadline_at: minutes(-1) })
+      .where({ id: taskId });
+    expect(await isOver()).toEqual({ kind: 'ended', end: 'expired' });
   });
 });
 

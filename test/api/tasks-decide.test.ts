@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { StepView, TaskView, TimelineItem } from '../../contracts/tasks.ts';
 import { expireApproval } from '../../domain/tasks/engine.ts';
@@ -230,6 +231,8 @@ describe('assign', () => {
     await post(`${task.id}/assign`, { agentId });
     await post(`${task.id}/assign`, { agentId });
     expect(await signalsTo(task.id)).toEqual([{ name: 'assigned', arg: { agentId } }]);
+    const given = await house.ask<TaskView>('GET', `/v1/tasks/${task.id}`);
+    expect(given.body).toMatchObject({ agentId, waitingReason: null });
     expect(await house.propose(task.id, 1)).toMatchObject({ kind: 'awaiting', step: 1 });
   });
 });
@@ -246,6 +249,17 @@ describe('manual mode', () => {
     expect(await asking).toMatchObject({ status: 200, body: { step: 1, text: 'ls -l', decision: null } });
     expect((await post<StepView>(`${task.id}/propose`)).body).toMatchObject({ step: 1 });
     expect(await signalsTo(task.id)).toEqual([{ name: 'proposeRequested', arg: { step: 1 } }]);
+  });
+
+  it('says no longer that it waits for an agent once an act of somebody is run on one', async () => {
+    const tag = `late-${randomUUID()}`;
+    const task = await house.createTask({ mode: 'manual', target: { tags: [tag] } });
+    await post(`${task.id}/propose`, { waitMs: 0 });
+    expect(await house.propose(task.id, 1)).toMatchObject({ kind: 'waiting', reason: 'no_agent' });
+    await house.addAgent(undefined, { tags: [tag] });
+    expect((await post(`${task.id}/execute`, { act: { command: 'ls' } })).status).toBe(200);
+    const { body } = await house.ask<TaskView>('GET', `/v1/tasks/${task.id}`);
+    expect(body).toMatchObject({ state: 'running', waitingReason: null });
   });
 
   it('propose ends its waiting when the task ends', async () => {

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Page } from '../../contracts/shared.ts';
 import type { TaskView, TimelineItem } from '../../contracts/tasks.ts';
+import { archiveEndedTasks } from '../../domain/tasks/archive.ts';
 import { done, type House, startHouse } from '../support/house.ts';
 import { readAudit } from '../support/identity.ts';
 
@@ -186,6 +187,24 @@ describe('the end of a task', () => {
     expect((await house.ask('DELETE', `/v1/tasks/${task.id}`)).status).toBe(204);
     expect((await house.ask('DELETE', `/v1/tasks/${task.id}`)).status).toBe(404);
     expect((await house.ask('GET', `/v1/tasks/${task.id}`)).status).toBe(404);
+  });
+
+  it('long ago: retention archives it, but not again what somebody has restored', async () => {
+    const task = await house.createTask();
+    await house.ask('POST', `/v1/tasks/${task.id}/cancel`, {});
+    const day = (count: number) => new Date(Date.now() - count * 24 * 3_600_000);
+    await house
+      .db('tasks')
+      .update({ ended_at: day(60), updated_at: day(60) })
+      .where({ public_id: task.id });
+    const archivedAt = async () =>
+      (await house.ask<TaskView>('GET', `/v1/tasks/${task.id}`)).body.archivedAt !== null;
+    const retain = () => archiveEndedTasks(house.deps, { endedBefore: day(30), limit: 200 });
+    await retain();
+    expect(await archivedAt()).toBe(true);
+    expect((await house.ask('POST', `/v1/tasks/${task.id}/restore`)).status).toBe(200);
+    await retain();
+    expect(await archivedAt()).toBe(false);
   });
 
   it('comes when the model is done; nothing can be decided after it', async () => {

@@ -3,19 +3,31 @@ import type pg from 'pg';
 import { v7 as uuidv7 } from 'uuid';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 
+import { createTaskBodySchema } from '../../contracts/tasks.ts';
 import { inTransaction, type Trx } from '../../db/database.ts';
 import { listStepPlans } from '../../db/step-plans.ts';
 import { listNewestCommands, listNewestSteps } from '../../db/task-history.ts';
 import { findTaskByPublicId } from '../../db/tasks.ts';
 import { listToolRuns } from '../../db/tool-runs.ts';
 import { insertUser, type UserRole } from '../../db/users.ts';
+import { markOverdueUnknown } from '../../domain/commands/overdue.ts';
 import type { Actor } from '../../domain/deps.ts';
+import { createHubTools } from '../../domain/hub-tools/run.ts';
 import { canonicalName } from '../../domain/identity/canonical-name.ts';
+import { archiveTask } from '../../domain/tasks/archive.ts';
+import { createTask } from '../../domain/tasks/create.ts';
+import { decide } from '../../domain/tasks/decide.ts';
 import { executeStep } from '../../domain/tasks/execute-step.ts';
+import { readHistory } from '../../domain/tasks/history.ts';
 import { judgeStep } from '../../domain/tasks/judge-step.ts';
+import { proposeOnce } from '../../domain/tasks/propose-once.ts';
+import { getStepView } from '../../domain/tasks/read.ts';
+import { reportStatus } from '../../domain/tasks/report-status.ts';
+import { runTaskTools } from '../../domain/tasks/run-task-tools.ts';
 import type { StepAddress } from '../../domain/tasks/step-address.ts';
 import { readStepHistories } from '../../domain/tasks/step-history.ts';
 import { readStepProgress } from '../../domain/tasks/step-outcome.ts';
+import { LlmError, type LlmPort } from '../../llm/port.ts';
 import { type House, startHouse, type TestAgent } from '../support/house.ts';
 
 let house: House;
@@ -128,6 +140,19 @@ describe('after a failed attempt', () => {
     ).rejects.toMatchObject({ code: 'command_running' });
   });
 
+  it('nobody puts the task away while the next is due', async () => {
+    const step = await start({ retries: 1, retryDelayMs: 3_600_000 });
+    await run(1);
+    const waiting = { status: 'waiting' } as const;
+    await expect(reportStatus(house.deps, operator, step.taskPublicId, waiting)).rejects.toMatchObject({
+      code: 'command_running',
+    });
+    const evenOpen = { evenOpen: true };
+    await expect(archiveTask(house.deps, operator, step.taskPublicId, null, evenOpen)).rejects.toMatchObject({
+      code: 'conflict',
+    });
+  });
+
   it('there is none in the name of somebody who may no longer execute', async () => {
     const step = await start({ retries: 3 });
     await run(1);
@@ -152,6 +177,25 @@ describe('after a failed attempt', () => {
   });
 });
 
+describe('what the model is told of a step that was tried again', () => {
+  it('is how its last attempt ended', async () => {
+    const task = await house.createTask({ goal: 'try', target: { agentId: agent.agentId } });
+    const execution = { act: { command: 'flaky' }, retries: 1, retryDelayMs: 0 };
+    const step = await executeStep(house.deps, operator, task.id, execution, null);
+    await run(1);
+    await judge(step);
+    const [second] = await agent.claim();
+    if (second === undefined) throw new Error('there was no second attempt');
+    await agent.start(second);
+    await agent.write(second, 'stdout', Buffer.from('this time it worked'));
+    await agent.finish(second, { exitCode: 0 });
+    expect(await judge(step)).toMatchObject({ kind: 'again' });
+    expect(await readHistory(house.db, await taskOf(task.id), 2)).toMatchObject([
+      { step: 1, outcome: { state: 'succeeded', exitCode: 0, stdout: 'this time it worked' } },
+    ]);
+  });
+});
+
 describe('what may have started', () => {
   it('is never sent again while nobody knows its end', async () => {
     const step = await start({ retries: 3 });
@@ -164,6 +208,27 @@ describe('what may have started', () => {
     expect(await judge(step)).toEqual({ kind: 'ended', end: 'failed' });
     expect(await attemptsOf(step)).toEqual([[1, 'unknown']]);
     expect(await taskOf(step.taskPublicId)).toMatchObject({ result: { reason: 'unknown' } });
+  });
+
+  it('is repeated undecided neither at once nor after a person said no to that', async () => {
+    const admin = await addActor('admin');
+    const body = { goal: 'list', mode: 'auto', preApproved: ['ls -l'], target: { agentId: agent.agentId } };
+    const { task } = await createTask(house.deps, admin, createTaskBodySchema.parse(body), {
+      idempotencyKey: null,
+    });
+    expect(await house.propose(task.id, 1)).toMatchObject({ kind: 'running' });
+    const [commandId] = await agent.claim();
+    await house
+      .db('commands')
+      .where({ command_id: commandId })
+      .update({ overdue_at: new Date(0) });
+    expect(await markOverdueUnknown(house.deps, 10)).toBe(1);
+    expect(await house.propose(task.id, 2)).toMatchObject({ kind: 'awaiting', step: 2 });
+    const { digest } = await getStepView(house.deps, admin, task.id, 2);
+    const no = { decision: 'reject', step: 2, digest, reason: 'not again', final: false } as const;
+    await decide(house.deps, admin, task.id, no, null);
+    expect(await house.propose(task.id, 3)).toMatchObject({ kind: 'awaiting', step: 3 });
+    await house.ask('POST', `/v1/tasks/${task.id}/cancel`, {});
   });
 
   it('is waited for', async () => {
@@ -228,6 +293,77 @@ describe('the end of a task of a team', () => {
     ]);
     expect(await endOf('12 tests passed', { isOfTeam: true })).toEqual(['completed', null, 'it is done']);
     expect(await endOf('all is finished', { isOfTeam: false })).toEqual(['completed', null, 'it is done']);
+  });
+});
+
+describe('tools run for a task', () => {
+  it('are kept, whatever bytes they have read', async () => {
+    const step = await start({ retries: 0 });
+    const [commandId] = await agent.claim();
+    if (commandId === undefined) throw new Error('nothing was claimed');
+    await agent.start(commandId);
+    await agent.write(commandId, 'stdout', Buffer.from('a\0b'));
+    await agent.finish(commandId, { exitCode: 0 });
+    await judge(step);
+    const deps = { ...house.deps, tools: createHubTools(house.deps) };
+    const calls = [{ name: 'read_agent_logs', args: {} }];
+    const admin = await addActor('admin');
+    const ran = await runTaskTools(deps, admin, step.taskPublicId, calls, {
+      isWhole: true,
+      requestKey: null,
+    });
+    expect(ran).toMatchObject({ isSuccess: true });
+    expect(ran.output).toContain('false');
+    const [kept] = await listToolRuns(house.db, [step.taskId], 1);
+    expect(kept).toMatchObject({ outcome: 'completed' });
+    expect(JSON.stringify(kept?.results)).toContain('a\ufffdb');
+  });
+});
+
+describe('tools that run while somebody executes a command', () => {
+  it('leave the end of the task to the command', async () => {
+    const task = await house.createTask({ mode: 'manual', target: { agentId: agent.agentId } });
+    const tools = createHubTools(house.deps);
+    const execution = { act: { command: 'true' }, retries: 0, retryDelayMs: 0 };
+    const meanwhile: typeof tools.run = async () => {
+      await executeStep(house.deps, operator, task.id, execution, null);
+      return [];
+    };
+    const calls = [{ name: 'list_teams', args: {} }];
+    const deps = { ...house.deps, tools: { ...tools, run: meanwhile } };
+    await runTaskTools(deps, operator, task.id, calls, { isWhole: true, requestKey: null });
+    const { id: taskId, state } = await taskOf(task.id);
+    expect(state).toBe('running');
+    expect(await attemptsOf({ taskId, runNo: 1, stepNo: 1 })).toEqual([[1, 'queued']]);
+    await run(0);
+    await judge({ taskId, runNo: 1, stepNo: 1 });
+    expect(await taskOf(task.id)).toMatchObject({ state: 'completed' });
+  });
+});
+
+describe('a proposal for no task', () => {
+  it('asks the models it is compared with no further once it has failed itself', async () => {
+    const stopped: boolean[] = [];
+    const llm: LlmPort = {
+      name: 'scripted',
+      isMock: true,
+      async propose(_request, { model, signal }) {
+        if (model === undefined) throw new LlmError('llm_refused', 'no');
+        return new Promise((_resolve, reject) => {
+          const stop = () => {
+            stopped.push(true);
+            reject(signal.reason);
+          };
+          if (signal.aborted) stop();
+          else signal.addEventListener('abort', stop);
+        });
+      },
+    };
+    const deps = { ...house.deps, llm, localAgentId: agent.agentId };
+    const wish = { prompt: 'x', modelName: null, compared: ['scripted', 'scripted:other'] };
+    const asked = proposeOnce(deps, operator, wish, new AbortController().signal);
+    await expect(asked).rejects.toMatchObject({ code: 'model_unavailable' });
+    await expect.poll(() => stopped).toEqual([true]);
   });
 });
 

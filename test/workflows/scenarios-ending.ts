@@ -11,6 +11,8 @@ import {
   ended,
   endsAsked,
   endsAtOnce,
+  FAR_MS,
+  movesFirst,
   proposals,
   running,
   taskEnded,
@@ -159,6 +161,38 @@ export const cancelScenarios: Scenario[] = [
         assert.equal(endsAsked(play).length, 2);
       },
     }),
+  },
+  {
+    name: 'deadline-moved-while-on-hold',
+    prepare: () => ({
+      options: {
+        mode: 'manual',
+        deadlineInMs: 300,
+        script: { propose: proposals(() => ended('failed')), endTask: movesFirst(300) },
+      },
+      async drive(play) {
+        await assertEnd(play, 'expired', 1);
+        assert.deepEqual(play.asked(), ['endTask', 'endTask']);
+      },
+    }),
+  },
+  {
+    name: 'deadline-moved-while-a-batch-is-out',
+    prepare() {
+      const answers = [running(1), running(1), ended('completed')];
+      return {
+        options: {
+          deadlineInMs: 500,
+          script: { propose: async () => answers.shift() ?? ended('failed'), endTask: movesFirst(FAR_MS) },
+        },
+        async drive(play) {
+          await play.untilAsked('propose', 2);
+          await play.signal(batchFinished());
+          await assertEnd(play, 'completed', 2);
+          assert.deepEqual(play.asked(), ['propose', 'endTask', 'propose', 'propose']);
+        },
+      };
+    },
   },
   {
     name: 'deadline-while-the-model-is-away',

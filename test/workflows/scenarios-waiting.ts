@@ -12,6 +12,7 @@ import {
   decided,
   ended,
   proposals,
+  requested,
   running,
   waiting,
 } from './script-parts.ts';
@@ -201,5 +202,28 @@ export const waitingScenarios: Scenario[] = [
         await assertEnd(play, 'completed', 3);
       },
     }),
+  },
+  {
+    name: 'manual-continues-as-new-while-it-waits-for-an-agent',
+    prepare() {
+      const answers = [waiting('no_agent'), awaiting(1), ended('completed')];
+      return {
+        options: { mode: 'manual', script: { propose: async () => answers.shift() ?? ended('failed') } },
+        async drive(play) {
+          await play.signal(requested(1));
+          await play.untilPhase('waiting for an agent');
+          for (let i = 0; i < 3; i++) await play.signal(batchFinished(String(i).repeat(BIG_SIGNAL_BYTES)));
+          await play.untilHeard();
+          const { runId } = await play.handle.describe();
+          await play.signal(assigned());
+          await play.untilAsked('propose', 2);
+          assert.notEqual((await play.handle.describe()).runId, runId, 'it asks again in another run');
+          await play.signal(decided(1, 'again'));
+          await play.signal(requested(2));
+          await assertEnd(play, 'completed', 2);
+          assert.deepEqual(play.asked(), ['propose', 'propose', 'propose']);
+        },
+      };
+    },
   },
 ];

@@ -5,7 +5,7 @@ import type { TaskEnd, TaskMode } from '../../contracts/tasks.ts';
 import type { ProposeOutcome, TaskActivities, WorkflowSignal } from '../../contracts/workflow-io.ts';
 import type { Play } from './scripted-worker.ts';
 
-const FAR_MS = 3_600_000;
+export const FAR_MS = 3_600_000;
 export const BATCH = 'batch-1';
 
 export const ended = (end: TaskEnd): ProposeOutcome => ({ kind: 'ended', end });
@@ -54,6 +54,16 @@ export function drainsFirst(): TaskActivities['endTask'] {
     if (isDrained) return { kind: 'ended', end };
     isDrained = true;
     return { kind: 'draining', batchId: BATCH };
+  };
+}
+
+/** At the first call the deadline is a later one, at the second it is over. */
+export function movesFirst(byMs: number): TaskActivities['endTask'] {
+  let isMoved = false;
+  return async ({ end }) => {
+    if (isMoved) return { kind: 'ended', end };
+    isMoved = true;
+    return { kind: 'open', deadlineAtMs: Date.now() + byMs };
   };
 }
 
