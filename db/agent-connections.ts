@@ -1,4 +1,5 @@
 /** Who holds an agent's socket. One row an agent; the epoch only rises, so an older socket can never claim. */
+import { URL_AGENT_OFFLINE_AFTER_MS } from '../contracts/agents.ts';
 import { execute, type Queryable, query, queryOne } from './database.ts';
 
 export interface ConnectionRow {
@@ -125,13 +126,16 @@ export async function releaseSilentConnections(db: Queryable, silentMs: number):
   return rows.map((row) => row.agent_id);
 }
 
-/** Those of the agents whose socket some bridge holds. */
-export async function listConnectedAgents(db: Queryable, agentIds: readonly string[]): Promise<Set<string>> {
+/** Those of the agents that can be told of a command now: by a socket, or at an address where they were heard of. */
+export async function listReachedAgents(db: Queryable, agentIds: readonly string[]): Promise<Set<string>> {
   const rows = await query<{ id: string }>(
     db,
-    `select agent_id as id from agent_connections
-     where agent_id = any(cast(:ids as text[])) and bridge_id is not null`,
-    { ids: [...agentIds] },
+    `select a.id from agents a
+     left join agent_connections c on c.agent_id = a.id
+     left join agent_presence p on p.agent_id = a.id
+     where a.id = any(cast(:ids as text[])) and (c.bridge_id is not null
+       or (a.delivery = 'url' and p.last_seen_at > now() - make_interval(secs => :seconds)))`,
+    { ids: [...agentIds], seconds: URL_AGENT_OFFLINE_AFTER_MS / 1_000 },
   );
   return new Set(rows.map(({ id }) => id));
 }

@@ -216,12 +216,17 @@ export function countActiveAlerts(
   );
 }
 
-/** Delete alerts that were resolved before; returns how many. */
+/**
+ * Delete alerts that were resolved before; returns how many. One whose condition still holds stays: by it is known that a
+ * person has resolved it, and that it is not to be opened again.
+ */
 export async function deleteOldAlerts(db: Queryable, olderThan: Date, limit: number): Promise<number> {
   const rows = await query<{ id: string }>(
     db,
     `delete from alerts where id in (
-       select id from alerts where state = 'resolved' and resolved_at < :older_than order by resolved_at limit :limit)
+       select a.id from alerts a where a.state = 'resolved' and a.resolved_at < :older_than
+         and not exists (select from alert_conditions c where c.alert_id = a.id)
+       order by a.resolved_at limit :limit)
      returning id`,
     { older_than: olderThan, limit },
   );

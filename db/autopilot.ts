@@ -1,4 +1,5 @@
 /** The autopilot: one row, and the tasks it has set going. */
+import { URL_AGENT_OFFLINE_AFTER_MS } from '../contracts/agents.ts';
 import type { SecurityLevel } from '../contracts/teams.ts';
 import { type Queryable, query, queryOne } from './database.ts';
 
@@ -149,8 +150,9 @@ export async function setTaskGoing(
 }
 
 /**
- * A connected agent with the fewest open tasks: one that `refs` name (by id or host name) where they are given, with all
- * `tags`. Undefined: none can take a task now.
+ * A connected agent with the fewest open tasks: one that `refs` name (by id, host name or address) where they are given,
+ * with all `tags`. One that is asked at its address has to be named, and to have been heard of. Undefined: none can take
+ * a task now.
  */
 export async function pickConnectedAgent(
   db: Queryable,
@@ -159,15 +161,26 @@ export async function pickConnectedAgent(
   const row = await queryOne<{ id: string }>(
     db,
     `select a.id from agents a
-     join agent_connections c on c.agent_id = a.id and c.bridge_id is not null
+     left join agent_connections c on c.agent_id = a.id and c.bridge_id is not null
+     left join url_agents u on u.agent_id = a.id and a.delivery = 'url'
      left join agent_presence p on p.agent_id = a.id
-     where (cast(:any as boolean) or a.id = any(cast(:refs as text[])) or a.hostname = any(cast(:refs as text[])))
+     where (cast(:any as boolean) or a.id = any(cast(:refs as text[])) or a.hostname = any(cast(:refs as text[]))
+         or u.url = any(cast(:urls as text[])))
+       and (c.agent_id is not null or (not cast(:any as boolean) and u.agent_id is not null
+         and p.last_seen_at > now() - make_interval(secs => :heard_seconds)
+         and coalesce(u.open_until <= now(), true)))
        and a.tags @> cast(:tags as text[])
        and a.revoked_at is null and a.drain_requested_at is null and p.draining is not true
      order by (select count(*) from tasks t where t.agent_id = a.id and t.ended_at is null)
                 + coalesce(p.running_count, 0), a.id
      limit 1`,
-    { any: wish.refs === undefined, refs: [...(wish.refs ?? [])], tags: [...(wish.tags ?? [])] },
+    {
+      any: wish.refs === undefined,
+      refs: [...(wish.refs ?? [])],
+      urls: (wish.refs ?? []).map((ref) => ref.replace(/\/+$/, '')),
+      tags: [...(wish.tags ?? [])],
+      heard_seconds: URL_AGENT_OFFLINE_AFTER_MS / 1_000,
+    },
   );
   return row?.id;
 }

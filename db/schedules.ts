@@ -122,12 +122,16 @@ export async function insertSchedule(
   return row;
 }
 
-/** A revision of its own. Due times so far are left to the times that were. */
+/**
+ * A revision of its own.
+ * @param keepsTimes false: due times so far are left to the times that were
+ */
 export async function updateSchedule(
   db: Queryable,
   id: string,
   fields: ScheduleFields,
   editor: Person,
+  keepsTimes: boolean,
 ): Promise<void> {
   await execute(
     db,
@@ -135,10 +139,12 @@ export async function updateSchedule(
        action = cast(:action as jsonb), target = cast(:target as jsonb), overlap = :overlap,
        catch_up_window_ms = :catchUpWindowMs, jitter_ms = :jitterMs, start_at = :startAt, end_at = :endAt,
        max_runs = :maxRuns, editor_kind = :editorKind, editor_id = :editorId, editor_name = :editorName,
-       revision = revision + 1, next_sync_at = now(), sync_attempts = 0, accounted_until = greatest(accounted_until, now()),
+       revision = revision + 1, next_sync_at = now(), sync_attempts = 0,
+       accounted_until = case when cast(:keepsTimes as boolean) then accounted_until
+                         else greatest(accounted_until, now()) end,
        account_at = now(), server_agrees = null, updated_at = now()
      where id = :id`,
-    { id, ...fieldBindings(fields, editor) },
+    { id, keepsTimes, ...fieldBindings(fields, editor) },
   );
 }
 

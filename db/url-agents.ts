@@ -115,14 +115,15 @@ export async function resetUrlFailures(db: Queryable, url: string | null): Promi
   return rows.map((row) => row.url);
 }
 
-/** Those not heard of for so long, the longest first. */
+/** Those not heard of for so long: who is not called away yet, the longest silent first; then of the others any. */
 export const listSilentUrlAgents = (db: Queryable, silentMs: number, limit: number): Promise<UrlAgentRow[]> =>
   query<UrlAgentRow>(
     db,
     `select ${columns} ${usable} left join agent_presence p on p.agent_id = u.agent_id
      where coalesce(p.last_seen_at < now() - make_interval(secs => :seconds), true)
        and (u.open_until is null or u.open_until <= now())
-     order by p.last_seen_at nulls first, u.agent_id limit :limit`,
+     order by coalesce(p.is_online, false) desc,
+       case when p.is_online then p.last_seen_at end, random() limit :limit`,
     { seconds: silentMs / 1000, limit },
   );
 

@@ -157,8 +157,10 @@ export interface AttemptOutcome extends Omit<AttemptRow, 'attempt'> {
 }
 
 /**
- * Record an attempt. @returns false when the delivery is no longer pending, or another attempt was recorded since it
- * was read: that one counts
+ * Record an attempt. One that was made when the time was over, by the clock of the database, was the last: by another
+ * clock it might not be, and would be made again at once, over and over.
+ * @returns false when the delivery is no longer pending, or another attempt was recorded since it was read: that one
+ *   counts
  */
 export async function recordAttempt(
   db: Queryable,
@@ -167,12 +169,17 @@ export async function recordAttempt(
 ): Promise<boolean> {
   const row = await queryOne(
     db,
-    `with done as (
-       update webhook_deliveries d set attempts = d.attempts + 1, state = :state, status = :status,
-              error_code = :errorCode, ended_at = case when :state <> 'pending' then now() end,
-              next_attempt_at = case when :state = 'pending'
+    `with outcome as (
+       select id, case when cast(:state as text) = 'pending' and give_up_at <= now() then 'failed'
+                  else :state end as state
+       from webhook_deliveries where id = :id),
+     done as (
+       update webhook_deliveries d set attempts = d.attempts + 1, state = o.state, status = :status,
+              error_code = :errorCode, ended_at = case when o.state <> 'pending' then now() end,
+              next_attempt_at = case when o.state = 'pending'
                 then least(d.give_up_at, now() + make_interval(secs => :seconds)) else d.next_attempt_at end
-       where d.id = :id and d.state = 'pending' and d.attempts = :attempts
+       from outcome o
+       where d.id = o.id and d.state = 'pending' and d.attempts = :attempts
        returning d.id, d.attempts)
      insert into webhook_attempts (delivery_id, attempt, at, duration_ms, status, error_code, error, response)
      select done.id, done.attempts, :at, :durationMs, :status, :errorCode, :error, :response from done

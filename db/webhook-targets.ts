@@ -89,7 +89,10 @@ export async function freeStuckTargets(db: Queryable, overdueMs: number, limit: 
        select t.id from webhook_targets t
        where t.drain <> 'idle' and t.active_at < now() - make_interval(secs => :seconds)
          and exists (select from webhook_deliveries d where d.target_id = t.id and d.state = 'pending'
-                     and d.next_attempt_at < now() - make_interval(secs => :seconds))
+                     and d.next_attempt_at < now() - make_interval(secs => :seconds)
+                     -- Of a callback the later ones wait for the oldest, which may sleep for long.
+                     and (t.kind <> 'callback' or d.seq = (
+                       select min(f.seq) from webhook_deliveries f where f.target_id = t.id and f.state = 'pending')))
        order by t.active_at limit :limit for update of t skip locked)
      update webhook_targets t set drain = 'idle', has_news = true from stuck where t.id = stuck.id
      returning t.id`,

@@ -147,9 +147,17 @@ function specOf({ timing, startAt, endAt, jitterMs }: ServerSchedule): ScheduleS
   const { comment } = timing;
   return {
     calendars: timing.calendars.map((calendar) => ({ ...calendarOf(calendar), ...(comment && { comment }) })),
-    timezone: timing.timeZone,
+    timezone: zoneNameOf(timing.timeZone),
     ...shared,
   };
+}
+
+/** The server finds a zone by the very letters of its name, the runtime by its name in any case. */
+function zoneNameOf(name: string): string {
+  const { timeZone } = new Intl.DateTimeFormat('en-US', { timeZone: name }).resolvedOptions();
+  // Another name of a zone goes as it is, where it can be: the server may not know the one that it stands for here.
+  const isSame = timeZone.toLowerCase() === name.toLowerCase();
+  return isSame || name === name.toLowerCase() ? timeZone : name;
 }
 
 type Numbers = { start: number; end: number; step?: number }[];

@@ -27,6 +27,9 @@ import { transact, type Unit } from '../transact.ts';
 import { limitOf } from './budget.ts';
 import { type AutopilotStatus, getAutopilotStatus, modeOfLevel } from './state.ts';
 
+/** Tasks that one tick looks at: those that nobody can take now must not stand before all others. */
+const CANDIDATES_OF_A_TICK = 100;
+
 export type TickReason =
   | 'ok'
   | 'no_active_team'
@@ -113,11 +116,12 @@ async function dispatch(unit: Unit, row: AutopilotRow, teamId: string | null): P
   if (limit !== null && counts.costUsd >= limit) return nothing('budget_exhausted');
   const room = row.maxConcurrency - counts.open;
   if (room <= 0) return nothing('max_concurrency_reached');
-  const candidates = await takeCandidates(unit.trx, team.id, room);
+  const candidates = await takeCandidates(unit.trx, team.id, Math.max(room, CANDIDATES_OF_A_TICK));
   if (candidates.length === 0) return nothing('no_candidates');
   const members = await listMembers(unit.trx, [team.id]);
   let dispatched = 0;
   for (const candidate of candidates) {
+    if (dispatched === room) break;
     const task = await lockTask(unit.trx, candidate.id);
     if (task === undefined) continue;
     const agentId = await agentFor(unit, task, candidate.roleId, members);

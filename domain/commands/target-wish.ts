@@ -2,7 +2,7 @@
 import type { ShellName } from '../../contracts/act.ts';
 import type { ActRequest } from '../../contracts/commands.ts';
 import { problem } from '../../contracts/errors.ts';
-import { listConnectedAgents } from '../../db/agent-connections.ts';
+import { listReachedAgents } from '../../db/agent-connections.ts';
 import type { Queryable } from '../../db/database.ts';
 import type { LocalSockets } from '../deps.ts';
 import { type BatchAgent, getBatchAgents, resolveShell } from './agents.ts';
@@ -25,8 +25,8 @@ export async function fitTargets(
 ): Promise<{ agents: BatchAgent[]; withShell: (act: ActRequest) => ActRequest }> {
   const agents = await getBatchAgents(db, agentIds);
   if (wish.onlyConnected === true) {
-    const connected = await listConnectedAgents(db, agentIds);
-    const missing = agents.find(({ id }) => !connected.has(id));
+    const reached = await listReachedAgents(db, agentIds);
+    const missing = agents.find(({ id }) => !reached.has(id));
     if (missing !== undefined) throw problem('agent_not_connected', { agentId: missing.id });
   }
   return { agents, withShell: (act) => actWithShell(act, agents, wish) };

@@ -74,7 +74,9 @@ export interface Walk {
 
 /**
  * The files below a folder in the order of their paths, folders that cannot be read left out.
- * @param root real path @throws when the root cannot be read
+ * @param root real path
+ * @param signal the time is over: what was found until then is the walk
+ * @throws when the root cannot be read
  */
 export async function walkFiles(root: string, signal: AbortSignal): Promise<Walk> {
   const files: FoundFile[] = [];
@@ -82,7 +84,6 @@ export async function walkFiles(root: string, signal: AbortSignal): Promise<Walk
   let isPartial = false;
 
   const walk = async (folder: string, depth: number): Promise<void> => {
-    signal.throwIfAborted();
     folders += 1;
     const entries = await readdir(join(root, folder), { withFileTypes: true }).catch((error: unknown) => {
       if (depth === 0) throw error;
@@ -90,7 +91,7 @@ export async function walkFiles(root: string, signal: AbortSignal): Promise<Walk
     });
     entries.sort((a, b) => (a.name < b.name ? -1 : 1));
     for (const entry of entries) {
-      if (files.length >= MAX_WALKED_FILES) {
+      if (files.length >= MAX_WALKED_FILES || signal.aborted) {
         isPartial = true;
         return;
       }

@@ -10,7 +10,8 @@ import { wordsOf } from './terms.ts';
 
 /** Text that is kept, UTF-16 units of all files together. What comes after it is left out, and that is told. */
 export const MAX_INDEXED_LENGTH = 16 * 1024 * 1024;
-/** For bringing it up to date, milliseconds; then the search goes over what there is. */
+/** For finding the files, and for all of bringing it up to date, milliseconds; then the search goes over what there is. */
+const WALK_DEADLINE_MS = 5_000;
 const UPDATE_DEADLINE_MS = 10_000;
 /** Younger than this it is not looked after again, milliseconds. */
 const FRESH_MS = 2_000;
@@ -56,7 +57,7 @@ export function createRepoIndex(root: string, { freshMs = FRESH_MS }: { freshMs?
   const update = async (): Promise<RepoSnapshot> => {
     const realRoot = await realpath(root);
     const deadline = performance.now() + UPDATE_DEADLINE_MS;
-    const walk = await walkFiles(realRoot, AbortSignal.timeout(UPDATE_DEADLINE_MS));
+    const walk = await walkFiles(realRoot, AbortSignal.timeout(WALK_DEADLINE_MS));
     const next = new Map<string, Kept>();
     let { isPartial } = walk;
     let length = 0;

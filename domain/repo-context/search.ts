@@ -123,4 +123,4 @@ function bestWindow(lines: readonly string[], valueOf: (text: string) => number)
 }
 
 const shorten = (line: string): string =>
-  line.length > MAX_SHOWN_LINE_LENGTH ? `${line.slice(0, MAX_SHOWN_LINE_LENGTH)}…` : line;
+  line.length > MAX_SHOWN_LINE_LENGTH ? `${line.slice(0, MAX_SHOWN_LINE_LENGTH).toWellFormed()}…` : line;

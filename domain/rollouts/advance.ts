@@ -11,20 +11,10 @@
  */
 import type { RolloutOutcome } from '../../contracts/rollout-workflow.ts';
 import { rolloutWorkflowId } from '../../contracts/workflow-io.ts';
-import { listConnectedAgents } from '../../db/agent-connections.ts';
+import { listReachedAgents } from '../../db/agent-connections.ts';
 import { listCommandTargets } from '../../db/agents.ts';
-import {
-  findRolloutBatch,
-  finishRolloutBatch,
-  type RolloutBatchRow,
-  startRolloutBatch,
-} from '../../db/rollout-batches.ts';
-import {
-  assignRolloutTargets,
-  listBatchTargets,
-  listOpenBatches,
-  settleRolloutTargets,
-} from '../../db/rollout-targets.ts';
+import { findRolloutBatch, type RolloutBatchRow, startRolloutBatch } from '../../db/rollout-batches.ts';
+import { assignRolloutTargets, listBatchTargets, listOpenBatches } from '../../db/rollout-targets.ts';
 import {
   type LockedRollout,
   lockRollout,
@@ -37,8 +27,8 @@ import { insertBatch, stepCommandId } from '../commands/insert.ts';
 import type { DomainDeps } from '../deps.ts';
 import { transact, type Unit } from '../transact.ts';
 import { findActs, rolloutBinding } from './acts.ts';
-import { type BatchTarget, digestOfBatch, gateBefore, stopReason, tallyOf } from './batches.ts';
-import { emitRollout, endOf, endRollout, isEnded } from './end.ts';
+import { type BatchTarget, digestOfBatch, gateBefore, stopReason } from './batches.ts';
+import { emitRollout, endOf, endRollout, isEnded, settleBatch } from './end.ts';
 import { type MakerDeps, makerOf, mayMakerRun } from './maker.ts';
 
 /** Batches whose targets were all skipped follow each other at once; so many in one call. */
@@ -100,18 +90,6 @@ const addTallies = (a: RolloutRow['tally'], b: RolloutRow['tally']): RolloutRow[
   canceled: a.canceled + b.canceled,
   skipped: a.skipped + b.skipped,
 });
-
-async function settleBatch(
-  unit: Unit,
-  rollout: RolloutRow,
-  batch: RolloutBatchRow,
-): Promise<{ tally: RolloutRow['tally']; finishedAt: Date }> {
-  const { batchNo } = batch;
-  const tally = tallyOf(await settleRolloutTargets(unit.trx, rollout.id, batchNo));
-  const finishedAt = await finishRolloutBatch(unit.trx, { rolloutId: rollout.id, batchNo, tally });
-  emitRollout(unit, 'rollout.batch_finished', rollout, { batchNo, size: batch.size, ...tally });
-  return { tally, finishedAt };
-}
 
 /** What stands before the next batch; undefined when nothing does. */
 async function holdBefore(
@@ -211,7 +189,7 @@ async function sortTargets(
 ): Promise<{ byAct: Map<string, BatchAgent[]>; skipped: { agentId: string; skipped: string }[] }> {
   const ids = targets.map(({ agentId }) => agentId);
   const agents = new Map((await listCommandTargets(unit.trx, ids)).map((agent) => [agent.id, agent]));
-  const connected = plan.offline.kind === 'skip' ? await listConnectedAgents(unit.trx, ids) : undefined;
+  const reached = plan.offline.kind === 'skip' ? await listReachedAgents(unit.trx, ids) : undefined;
   const byAct = new Map<string, BatchAgent[]>();
   const take = (digest: string, agent: BatchAgent): void => {
     const agents = byAct.get(digest) ?? [];
@@ -223,7 +201,7 @@ async function sortTargets(
     const agent = agents.get(agentId);
     if (digest === null) skipped.push({ agentId, skipped: 'no_script' });
     else if (agent === undefined || agent.isRevoked) skipped.push({ agentId, skipped: 'agent_revoked' });
-    else if (connected?.has(agentId) === false) skipped.push({ agentId, skipped: 'agent_offline' });
+    else if (reached?.has(agentId) === false) skipped.push({ agentId, skipped: 'agent_offline' });
     else take(digest, agent);
   }
   return { byAct, skipped };

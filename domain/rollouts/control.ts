@@ -12,7 +12,7 @@ import { isRepeatedRequest, type RequestKey } from '../idempotency.ts';
 import { assertCan } from '../policy.ts';
 import { transact, type Unit } from '../transact.ts';
 import { gateBefore } from './batches.ts';
-import { emitRollout, endRollout, isEnded, listBatchesOut, stopBatches } from './end.ts';
+import { emitRollout, endRollout, isEnded, listBatchesOut, settleLastBatch, stopBatches } from './end.ts';
 
 /** Hold it: a batch that is out goes on to its end. @throws forbidden, rollout_not_found, rollout_not_open, idempotency_conflict */
 export async function pauseRollout(
@@ -134,6 +134,7 @@ async function stop(unit: Unit, actor: Actor, rollout: LockedRollout, reason: st
     emitRollout(unit, 'rollout.cancel_requested', rollout, { reason, out });
     return;
   }
+  await settleLastBatch(unit, rollout);
   await endRollout(unit, rollout, 'canceled', reason);
 }
 

@@ -1,11 +1,12 @@
 /** How a rollout ends: its row, its event, and what is still out. */
 import type { EventType } from '../../contracts/events.ts';
 import type { RolloutEnd } from '../../contracts/rollouts.ts';
-import { findRolloutBatch } from '../../db/rollout-batches.ts';
-import { listOpenBatches } from '../../db/rollout-targets.ts';
+import { findRolloutBatch, finishRolloutBatch, type RolloutBatchRow } from '../../db/rollout-batches.ts';
+import { listOpenBatches, settleRolloutTargets } from '../../db/rollout-targets.ts';
 import { type LockedRollout, type RolloutRow, updateRollout } from '../../db/rollouts.ts';
 import { cancelSelection } from '../commands/cancel.ts';
 import type { Unit } from '../transact.ts';
+import { tallyOf } from './batches.ts';
 
 const endEvents = {
   completed: 'rollout.completed',
@@ -38,6 +39,26 @@ export async function endRollout(
   });
   emitRollout(unit, endEvents[end], ended, { reason, batchNo: ended.batchNo, ...ended.tally });
   return ended;
+}
+
+/** All of the batch is in: take over how its targets ended. */
+export async function settleBatch(
+  unit: Unit,
+  rollout: RolloutRow,
+  batch: RolloutBatchRow,
+): Promise<{ tally: RolloutRow['tally']; finishedAt: Date }> {
+  const { batchNo } = batch;
+  const tally = tallyOf(await settleRolloutTargets(unit.trx, rollout.id, batchNo));
+  const finishedAt = await finishRolloutBatch(unit.trx, { rolloutId: rollout.id, batchNo, tally });
+  emitRollout(unit, 'rollout.batch_finished', rollout, { batchNo, size: batch.size, ...tally });
+  return { tally, finishedAt };
+}
+
+/** Before the end of a rollout that the engine will not look at again: its last batch is settled, where all of it is in. */
+export async function settleLastBatch(unit: Unit, rollout: RolloutRow): Promise<void> {
+  const last = await findRolloutBatch(unit.trx, rollout.id, rollout.batchNo);
+  if (last === undefined || last.finishedAt !== null) return;
+  if ((await listOpenBatches(unit.trx, last.batchIds)).length === 0) await settleBatch(unit, rollout, last);
 }
 
 /** Every event of a rollout names it and its creator. */

@@ -3,7 +3,7 @@ import { rolloutWorkflowId } from '../../contracts/workflow-io.ts';
 import { lockRollout, setRolloutNamespace, takeIdleRollouts } from '../../db/rollouts.ts';
 import type { DomainDeps } from '../deps.ts';
 import { transact } from '../transact.ts';
-import { endRollout, isEnded, listBatchesOut, stopBatches } from './end.ts';
+import { endRollout, isEnded, listBatchesOut, settleLastBatch, stopBatches } from './end.ts';
 
 export interface IdleRollout {
   rolloutId: string;
@@ -30,6 +30,7 @@ export async function failLostRollout(deps: DomainDeps, rolloutId: string): Prom
     const rollout = await lockRollout(unit.trx, rolloutId);
     if (rollout === undefined || isEnded(rollout)) return;
     await stopBatches(unit, await listBatchesOut(unit, rollout), 'workflow_lost');
+    await settleLastBatch(unit, rollout);
     await endRollout(unit, rollout, 'failed', 'workflow_lost');
   });
 }

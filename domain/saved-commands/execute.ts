@@ -5,7 +5,7 @@ import { type Act, adHocBinding, type ShellName } from '../../contracts/act.ts';
 import type { ActRequest } from '../../contracts/commands.ts';
 import { isProblem, problem, type SteelthreadError } from '../../contracts/errors.ts';
 import type { ExecuteSavedBody, ParameterValue, SavedContent } from '../../contracts/saved-commands.ts';
-import { listConnectedAgents } from '../../db/agent-connections.ts';
+import { listReachedAgents } from '../../db/agent-connections.ts';
 import { listCommandTargets } from '../../db/agents.ts';
 import {
   findRevision,
@@ -141,7 +141,7 @@ async function groupAgents(
 ): Promise<{ groups: Group[]; refused: SavedRunRow['refused'] }> {
   const wanted = [...new Set(execution.agentIds)];
   const found = new Map((await listCommandTargets(unit.trx, wanted)).map((agent) => [agent.id, agent]));
-  const connected = execution.onlyConnected ? await listConnectedAgents(unit.trx, wanted) : undefined;
+  const reached = execution.onlyConnected ? await listReachedAgents(unit.trx, wanted) : undefined;
   const groups = new Map<string, Group>();
   const refused: SavedRunRow['refused'] = [];
   for (const agentId of wanted) {
@@ -149,7 +149,7 @@ async function groupAgents(
     const agent = found.get(agentId);
     if (agent === undefined) refuse(problem('agent_not_found', { agentId }));
     else if (agent.isRevoked) refuse(problem('agent_revoked', { agentId }));
-    else if (connected?.has(agentId) === false) refuse(problem('agent_not_connected', { agentId }));
+    else if (reached?.has(agentId) === false) refuse(problem('agent_not_connected', { agentId }));
     else {
       const chosen = chooseScript(saved.scripts, agent, execution);
       if (chosen === undefined) {

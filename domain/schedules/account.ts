@@ -12,7 +12,7 @@ import { listUnaccounted, lockSchedule, type ScheduleRow, setAccounted } from '.
 import type { DomainDeps } from '../deps.ts';
 import { transact, type Unit } from '../transact.ts';
 import { LATE_MARGIN_MS } from './begin.ts';
-import { dueTimesAfter, dueTimesBetween } from './due-times.ts';
+import { dueTimesAfter, dueTimesBetween, nextDueTimes } from './due-times.ts';
 
 /** Due times that one transaction accounts for; the next round goes on. */
 const MAX_TIMES = 10_000;
@@ -68,7 +68,8 @@ function createFateOf({ pausedAt, catchUpWindowMs, jitterMs }: ScheduleRow, marg
 const PAUSE_MARGIN_MS = 5_000;
 
 /** All its runs have begun. */
-const isOver = ({ maxRuns, runsStarted }: ScheduleRow): boolean => maxRuns !== null && runsStarted >= maxRuns;
+export const isOver = ({ maxRuns, runsStarted }: ScheduleRow): boolean =>
+  maxRuns !== null && runsStarted >= maxRuns;
 
 /** A pause ends: what came due in it is skipped for good. The schedule is as it was in the pause, its row locked. */
 export async function accountPause(unit: Unit, schedule: ScheduleRow, until: Date): Promise<void> {
@@ -101,7 +102,9 @@ async function recordGaps(
     if (gap !== undefined) await writeGap(unit, schedule, gap);
     gap = undefined;
   };
-  if (before !== undefined && (before.reason === 'paused' || before.reason === 'catch_up_window')) {
+  // Only where no time lies between: that one may still begin.
+  const isNext = before && nextDueTimes(schedule, before.lastDueAt.getTime(), 1)[0]?.getTime() === first.time;
+  if (isNext && (before.reason === 'paused' || before.reason === 'catch_up_window')) {
     gap = { reason: before.reason, extends: before.id, times: [] };
   }
   for (const { time, reason } of decided) {

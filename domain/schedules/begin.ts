@@ -23,7 +23,7 @@ import {
   markRunning,
   type ScheduleRunRow,
 } from '../../db/schedule-runs.ts';
-import { countRun, lockSchedule, type ScheduleRow } from '../../db/schedules.ts';
+import { countRun, lockSchedule, markDrifted, type ScheduleRow } from '../../db/schedules.ts';
 import { engineActor } from '../deps.ts';
 import { transact, type Unit } from '../transact.ts';
 import { getAuthority, type ScheduleDeps } from './authority.ts';
@@ -64,7 +64,12 @@ export async function beginDueRun(deps: ScheduleDeps, due: DueRun): Promise<{ ou
 
 async function beginIn(unit: Unit, deps: ScheduleDeps, due: DueRun): Promise<string> {
   const schedule = await lockSchedule(unit.trx, due.scheduleId);
-  if (schedule === undefined || schedule.deletedAt !== null) return 'unknown';
+  if (schedule === undefined) return 'unknown';
+  if (schedule.deletedAt !== null) {
+    // Temporal was told, or will be; that it still fires means that it holds it (again).
+    await markDrifted(unit.trx, schedule.id, schedule.revision);
+    return 'unknown';
+  }
   const dueAt = new Date(due.dueAtMs);
   const { known, isAccounted, openRuns } = await lookAtDue(unit.trx, { ...due, dueAt });
   if (known !== null) return known; // B
@@ -101,7 +106,7 @@ export async function admit(
     case 'skip':
       return { state: await skip(unit, schedule, candidate, 'overlap') };
     case 'wait':
-      if (candidate.overlap === 'cancel_other') await cancelOthers(unit, open);
+      if (candidate.overlap === 'cancel_other') await cancelOthers(unit, schedule, open);
       await insertRun(unit.trx, { ...rowOf(schedule, candidate), state: 'waiting' });
       emit(unit, schedule, candidate.id, 'schedule.run_waiting', { dueAt: candidate.dueAt.toISOString() });
       return { state: 'waiting' };
@@ -126,11 +131,26 @@ function placeFor(overlap: OverlapPolicy, open: readonly ScheduleRunRow[]): 'run
 }
 
 /** What goes on is asked to stop, what waits gives up its turn. */
-async function cancelOthers(unit: Unit, open: readonly ScheduleRunRow[]): Promise<void> {
+async function cancelOthers(
+  unit: Unit,
+  schedule: ScheduleRow,
+  open: readonly ScheduleRunRow[],
+): Promise<void> {
   for (const other of open) {
     if (other.state === 'running') await cancelRun(unit, engineActor, other, 'a later run took its place');
-    else await endRun(unit.trx, other.id, { state: 'skipped', reason: 'replaced', message: null });
+    else await giveUpTurn(unit, schedule, other, 'replaced');
   }
+}
+
+/** A run that waits is skipped. */
+async function giveUpTurn(
+  unit: Unit,
+  schedule: ScheduleRow,
+  { id, dueAt }: ScheduleRunRow,
+  reason: SkipReason,
+): Promise<void> {
+  await endRun(unit.trx, id, { state: 'skipped', reason, message: null });
+  emit(unit, schedule, id, 'schedule.run_skipped', { reason, dueAt: dueAt.toISOString(), count: 1 });
 }
 
 async function run(
@@ -210,14 +230,22 @@ async function recordFailure(unit: Unit, due: DueRun, error: SteelthreadError): 
   return 'failed';
 }
 
-/** Begin the runs that waited and whose turn it is. @returns how many */
+/**
+ * Begin the runs that waited and whose turn it is. One that cannot be begun now does not keep the others waiting.
+ * @returns how many
+ * @throws AggregateError with what failed, after the round
+ */
 export async function admitWaitingRuns(deps: ScheduleDeps): Promise<number> {
   const waiting = await listRunsToAdmit(deps.db, ADMIT_LIMIT);
+  const failures: unknown[] = [];
   for (const { id, scheduleId } of waiting) {
     try {
       await transact(deps, (unit) => admitWaiting(unit, deps, scheduleId, id));
     } catch (error) {
-      if (!isProblem(error) || error.retryable) throw error;
+      if (!isProblem(error) || error.retryable) {
+        failures.push(error);
+        continue;
+      }
       const { code: reason, message } = error;
       await transact(deps, async (unit) => {
         const schedule = await lockSchedule(unit.trx, scheduleId);
@@ -227,6 +255,7 @@ export async function admitWaitingRuns(deps: ScheduleDeps): Promise<number> {
       });
     }
   }
+  if (failures.length > 0) throw new AggregateError(failures, `${failures.length} runs could not begin`);
   return waiting.length;
 }
 
@@ -239,11 +268,9 @@ async function admitWaiting(
   const schedule = await lockSchedule(unit.trx, scheduleId);
   const run = await findRun(unit.trx, runId);
   if (schedule === undefined || run?.state !== 'waiting') return;
-  const end = async (reason: SkipReason): Promise<void> => {
-    await endRun(unit.trx, runId, { state: 'skipped', reason, message: null });
-    emit(unit, schedule, runId, 'schedule.run_skipped', { reason, dueAt: run.dueAt.toISOString(), count: 1 });
-  };
+  const end = (reason: SkipReason): Promise<void> => giveUpTurn(unit, schedule, run, reason);
   if (schedule.deletedAt !== null) return end('deleted');
+  if (run.trigger === 'due' && schedule.pausedAt !== null) return end('paused'); // A
   if (run.trigger === 'due' && isLimitReached(schedule)) return end('limit');
   const actor = await getAuthority(unit.trx, deps, schedule);
   const work = await makeWork(unit, deps, actor, schedule);

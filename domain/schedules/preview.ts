@@ -4,6 +4,7 @@ import type { Actor } from '../deps.ts';
 import { assertCan } from '../policy.ts';
 import { assertTiming } from './check.ts';
 import { nextDueTimes } from './due-times.ts';
+import { dateOf } from './store.ts';
 import { wordsOf } from './words.ts';
 
 /** @throws forbidden, validation_failed */
@@ -14,8 +15,8 @@ export function previewTiming(
   assertCan(actor.principal, 'list', 'schedule');
   const span = {
     timing,
-    startAt: startAt === null ? null : new Date(startAt),
-    endAt: endAt === null ? null : new Date(endAt),
+    startAt: dateOf(startAt),
+    endAt: dateOf(endAt),
   };
   assertTiming(span);
   const times = nextDueTimes(span, Date.now(), PREVIEW_RUNS);

@@ -1,4 +1,5 @@
 /** Make, read, change, pause and delete schedules. Each change is a revision that Temporal is told of (`sync.ts`). */
+import { isDeepStrictEqual } from 'node:util';
 import { v7 as uuidv7 } from 'uuid';
 import { problem } from '../../contracts/errors.ts';
 import { channels } from '../../contracts/events.ts';
@@ -33,7 +34,7 @@ import type { Actor } from '../deps.ts';
 import { claimRequest, type RequestKey } from '../idempotency.ts';
 import { assertCan, can, visibleOwner } from '../policy.ts';
 import { transact, type Unit } from '../transact.ts';
-import { accountPause } from './account.ts';
+import { accountPause, isOver } from './account.ts';
 import { assertMayRun, type ScheduleDeps } from './authority.ts';
 import { assertContent } from './check.ts';
 import { assertOwnBounds, assertOwnCount } from './own-bounds.ts';
@@ -136,7 +137,7 @@ export async function updateSchedulePartly(
     // Agents that have gone since do not keep a schedule from being changed.
     await assertContent(unit, deps, fields, change.target !== undefined);
     await accountPause(unit, present, new Date());
-    await updateSchedule(unit.trx, id, fields, actor.principal);
+    await updateSchedule(unit.trx, id, fields, actor.principal, keepsTimes(present, fields));
     await announce(
       unit,
       actor,
@@ -150,6 +151,13 @@ export async function updateSchedulePartly(
   });
   return getSchedule(deps, actor, id);
 }
+
+/** The same times are due as before, and those until now were due: each of them still gets its row. */
+const keepsTimes = (present: ScheduleRow, next: ScheduleFields): boolean =>
+  !isOver(present) &&
+  isDeepStrictEqual(present.timing, next.timing) &&
+  present.startAt?.getTime() === next.startAt?.getTime() &&
+  present.endAt?.getTime() === next.endAt?.getTime();
 
 /** Paused again, it stays paused as it was, with the newer note. @throws forbidden, schedule_not_found */
 export const pauseSchedule = (
@@ -265,7 +273,7 @@ async function announce(
 }
 
 /** Whole seconds, as Temporal counts. */
-const dateOf = (text: string | null): Date | null =>
+export const dateOf = (text: string | null): Date | null =>
   text === null ? null : new Date(Math.floor(Date.parse(text) / 1_000) * 1_000);
 
 const fieldsOf = ({ startAt, endAt, ...content }: ScheduleContent): ScheduleFields => ({

@@ -14,6 +14,7 @@ import {
   type UrlAgentRow,
 } from '../../db/url-agents.ts';
 import type { OutboundAnswer } from '../../outbound/port.ts';
+import { plainProse } from '../tasks/model-answer.ts';
 import { transact } from '../transact.ts';
 import { type UrlAgentDeps, urlTokenName } from './deps.ts';
 
@@ -113,7 +114,10 @@ function unwrap(value: unknown): unknown {
   return inner;
 }
 
-const messageOf = (value: unknown): string | undefined => errorSchema.safeParse(value).data?.message;
+function messageOf(value: unknown): string | undefined {
+  const message = errorSchema.safeParse(value).data?.message;
+  return message === undefined ? undefined : plainProse(message);
+}
 
 function parseJson(body: Buffer): unknown {
   try {

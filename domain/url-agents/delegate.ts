@@ -10,7 +10,7 @@ import { isProblem, problem } from '../../contracts/errors.ts';
 import { createTaskBodySchema, MAX_DEADLINE_MS } from '../../contracts/tasks.ts';
 import { delegationWorkflowId } from '../../contracts/workflow-io.ts';
 import { type DelegationRow, endSending, findDelegation, insertDelegation } from '../../db/delegations.ts';
-import { findTask, findTaskByPublicId, lockTask, updateTask } from '../../db/tasks.ts';
+import { findTask, findTaskByPublicId, lockTask, type TaskRow, updateTask } from '../../db/tasks.ts';
 import type { Actor } from '../deps.ts';
 import { engineActor } from '../deps.ts';
 import { claimRequest, type RequestKey } from '../idempotency.ts';
@@ -23,6 +23,7 @@ import { taskAgentTokenName } from '../tasks/task-secrets.ts';
 import { transact } from '../transact.ts';
 import { askUrlAgent, type UrlAnswer } from './call.ts';
 import { delegationTokenName, type UrlAgentDeps } from './deps.ts';
+import { storable } from './storable.ts';
 
 /** The other side may take this long to take the task, milliseconds. */
 export const DELEGATION_TIMEOUT_MS = 15_000;
@@ -123,7 +124,11 @@ export async function findDelegationAnswer(
 export async function sendDelegation(deps: UrlAgentDeps, taskId: string, signal: AbortSignal): Promise<void> {
   const row = await findDelegation(deps.db, taskId);
   if (row?.state !== 'sending' || row.sealedCallbackToken === null) return;
-  const told = await tell(deps, row, row.sealedCallbackToken, signal);
+  const part = await findTask(deps.db, taskId);
+  const told: UrlAnswer =
+    part === undefined || isOver(part)
+      ? { kind: 'unreached', reason: 'the part has ended' }
+      : await tell(deps, row, part, row.sealedCallbackToken, signal);
   signal.throwIfAborted();
   const failure =
     told.kind === 'answered'
@@ -134,17 +139,17 @@ export async function sendDelegation(deps: UrlAgentDeps, taskId: string, signal:
   await transact(deps, async (unit) => {
     const task = await lockTask(unit.trx, taskId);
     const state = failure === null ? 'accepted' : 'failed';
-    const response = told.kind === 'answered' ? told.data : undefined;
+    const response = told.kind === 'answered' ? storable(told.data) : undefined;
     const isEnded = await endSending(unit.trx, taskId, { state, response, failure });
     if (!isEnded || task === undefined) return;
-    if (failure === null) {
-      if (task.endedAt === null && task.state !== 'running')
-        await updateTask(unit.trx, taskId, { state: 'assigned' });
-      unit.emit('task.updated', { taskId, ownerId: task.creatorId, data: { delegation: 'accepted' } });
-    } else if (task.endedAt === null) {
+    unit.emit('task.updated', { taskId, ownerId: task.creatorId, data: { delegation: state } });
+    // Whoever has gone on with it meanwhile, here or by a report, is further than that.
+    if (failure === null && task.state === 'created')
+      await updateTask(unit.trx, taskId, { state: 'assigned' });
+    if (failure !== null && !isOver(task)) {
       await endTaskRow(unit, engineActor, task, 'failed', {
         success: false,
-        summary: failure.slice(0, 500),
+        summary: failure.slice(0, 500).toWellFormed(),
         reason: 'delegation_failed',
       });
       unit.signal(`task/${task.id}/${task.runNo}`, { name: 'ended', arg: { end: 'failed' } });
@@ -152,14 +157,17 @@ export async function sendDelegation(deps: UrlAgentDeps, taskId: string, signal:
   });
 }
 
+/** It has ended, or will when what it runs has. */
+const isOver = ({ endedAt, cancelRequestedAt }: Pick<TaskRow, 'endedAt' | 'cancelRequestedAt'>): boolean =>
+  endedAt !== null || cancelRequestedAt !== null;
+
 async function tell(
   deps: UrlAgentDeps,
   row: DelegationRow,
+  task: TaskRow,
   sealedToken: string,
   signal: AbortSignal,
 ): Promise<UrlAnswer> {
-  const task = await findTask(deps.db, row.taskId);
-  if (task === undefined) return { kind: 'unreached', reason: 'the task is gone' };
   const { sealedAgentToken: sealed } = task;
   return askUrlAgent(deps, row.agentId, {
     method: 'POST',

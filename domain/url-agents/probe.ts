@@ -8,8 +8,9 @@ import type { UrlAgentDeps } from './deps.ts';
 export const PROBE_TIMEOUT_MS = 5_000;
 /** An agent that was not heard of for so long is looked for, milliseconds. */
 const PROBE_AFTER_MS = 60_000;
-/** Agents that are looked for in one round, at the same time. */
-const PROBES_OF_A_ROUND = 16;
+/** Agents that are looked for in one round, and at the same time. */
+const PROBES_OF_A_ROUND = 256;
+const PARALLEL_PROBES = 16;
 
 /**
  * At `/health`, then at the address itself; an answer below 400 is one.
@@ -30,18 +31,26 @@ export async function probe(deps: Pick<UrlAgentDeps, 'agentUrls'>, url: string):
   throw problem('agent_url_unreachable', { url }, { details: { details: reason } });
 }
 
-/** Look for those that have been silent for a while, so that who is there is not called away. @returns how many are */
-export async function probeSilent(deps: UrlAgentDeps): Promise<number> {
-  const silent = await listSilentUrlAgents(deps.db, PROBE_AFTER_MS, PROBES_OF_A_ROUND);
-  const found = await Promise.all(
-    silent.map(async ({ agentId, url }) => {
+/**
+ * Look for those that have been silent for a while, so that who is there is not called away. First those that are not
+ * called away yet: many that are gone must not keep them from being found.
+ * @returns how many are there
+ */
+export async function probeSilent(deps: UrlAgentDeps, stop: AbortSignal): Promise<number> {
+  const silent = (await listSilentUrlAgents(deps.db, PROBE_AFTER_MS, PROBES_OF_A_ROUND)).values();
+  let found = 0;
+  const lane = async (): Promise<void> => {
+    for (const { agentId, url } of silent) {
+      if (stop.aborted) return;
       const isThere = await probe(deps, url).then(
         () => true,
         () => false,
       );
-      if (isThere) await seen(deps, agentId);
-      return isThere;
-    }),
-  );
-  return found.filter(Boolean).length;
+      if (!isThere) continue;
+      await seen(deps, agentId);
+      found += 1;
+    }
+  };
+  await Promise.all(Array.from({ length: PARALLEL_PROBES }, lane));
+  return found;
 }

@@ -8,6 +8,7 @@ import { LlmError, type ProposeAnswer, type Usage } from '../../llm/port.ts';
 import { fitAnswer, plainProse } from '../tasks/model-answer.ts';
 import { askForTask } from './ask-for-task.ts';
 import type { UrlAgentDeps } from './deps.ts';
+import { storable } from './storable.ts';
 
 /** An agent may think for this long, milliseconds; below the timeout of the activity by an introduction. */
 export const URL_PROPOSAL_TIMEOUT_MS = 90_000;
@@ -79,8 +80,8 @@ const failed = (reason: string): UrlProposal => ({
 
 function proposalOf(agentId: string, said: z.infer<typeof answerSchema>): UrlProposal {
   const reason = plainProse(said.reason ?? '');
-  const toolCalls = said.tool_calls ?? null;
-  const comparisons = said.comparisons ?? null;
+  const toolCalls = said.tool_calls?.map((call) => storable(call)) ?? null;
+  const comparisons = (storable(said.comparisons ?? null) ?? null) as Record<string, unknown> | null;
   const usage = usageOfUrlAgent(agentId);
   if (said.command != null && said.command.trim() !== '') {
     try {

@@ -12,6 +12,7 @@ import type { Principal } from '../../contracts/principal.ts';
 import { insertAgent, updateAgent } from '../../db/agent-changes.ts';
 import { lockHostname } from '../../db/agent-registration.ts';
 import { findAgent } from '../../db/agents.ts';
+import type { Queryable } from '../../db/database.ts';
 import { isEnrolmentTokenGood, useEnrolmentToken } from '../../db/enrolment-tokens.ts';
 import { findUrlAgent, findUrlAgentAt, markUrlAgentSeen, writeUrlAgent } from '../../db/url-agents.ts';
 import { plainText } from '../agents/plain-text.ts';
@@ -56,6 +57,8 @@ export async function registerUrlAgent(
   await probe(deps, url); // B
   return transact(deps, async (unit) => {
     await lockHostname(unit.trx, url); // C
+    // Somebody else may have registered the address while it was looked for.
+    if ('actor' in registrar) await assertMayRegister({ db: unit.trx }, registrar.actor, url);
     return 'actor' in registrar
       ? write(unit, deps, registrar.actor, facts, { ownId: ownIdOf(registrar.actor) })
       : enrol(unit, deps, registrar, facts);
@@ -66,7 +69,11 @@ const ownIdOf = ({ principal }: Pick<Actor, 'principal'>): string | undefined =>
   principal.kind === 'agent' ? principal.id : undefined;
 
 /** An agent that asks by its own token speaks for itself alone. */
-async function assertMayRegister({ db }: UrlAgentDeps, { principal }: Actor, url: string): Promise<void> {
+async function assertMayRegister(
+  { db }: { db: Queryable },
+  { principal }: Actor,
+  url: string,
+): Promise<void> {
   assertCan(principal, 'register', 'agent', ownIdOf({ principal }));
   const known = await findUrlAgentAt(db, url);
   if (known === undefined) return;

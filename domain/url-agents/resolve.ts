@@ -1,5 +1,7 @@
 /** The agent that a client names by its address, also one that nobody has registered yet. */
 import { isProblem, problem } from '../../contracts/errors.ts';
+import { lockHostname } from '../../db/agent-registration.ts';
+import { findUrlAgentAt } from '../../db/url-agents.ts';
 import { resolveAgentRef } from '../agents/resolve-ref.ts';
 import type { Actor } from '../deps.ts';
 import { can } from '../policy.ts';
@@ -22,10 +24,13 @@ export async function resolveOrRegister(deps: UrlAgentDeps, actor: Actor, ref: s
   const url = normalUrl(ref);
   await assertReachable(deps, url, ref);
   const name = new URL(url).host.slice(0, 255);
-  const { agentId } = await transact(deps, (unit) =>
-    write(unit, deps, actor, { name, url, role: 'worker' }, { isSeen: false }),
-  );
-  return agentId;
+  return transact(deps, async (unit) => {
+    // As registrations: of two that name it at once the second finds the agent of the first.
+    await lockHostname(unit.trx, url);
+    const known = await findUrlAgentAt(unit.trx, url);
+    if (known !== undefined) return known.agentId;
+    return (await write(unit, deps, actor, { name, url, role: 'worker' }, { isSeen: false })).agentId;
+  });
 }
 
 /** Somebody could be there; whoever is away for now is no less an agent. */

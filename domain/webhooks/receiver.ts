@@ -42,7 +42,7 @@ async function loadSubscription({ db, secrets }: ReceiverDeps, id: string): Prom
   return {
     url: webhook.url,
     bearerToken: bearer === null ? null : secrets.open(webhookBearerName(id), bearer),
-    keys: sealed.map((text) => keyOfSecret(secrets.open(name, text))),
+    keys: sealed.flatMap((text) => secrets.open(name, text).split(' ')).map(keyOfSecret),
     bodyOf: async ({ body }) => body ?? '{}',
   };
 }

@@ -31,6 +31,8 @@ import { type WebhookDeps, webhookBearerName, webhookSecretName } from './deps.t
 import { createWebhookSecret } from './sign.ts';
 
 const HOUR_MS = 60 * 60 * 1_000;
+/** Secrets that sign besides the present one; they are kept as one text, with blanks between them. */
+const MAX_EARLIER_SECRETS = 4;
 
 export type WebhookWithSecret = WebhookView & { secret: string };
 
@@ -171,12 +173,21 @@ export async function rotateWebhookSecret(
     await claimSecret(unit, actor, idempotencyKey, bodySha256({ rotate: id }), 'webhook_secret', id);
     await updateWebhook(unit.trx, id, {
       sealedSecret: deps.secrets.seal(webhookSecretName(id), secret),
-      sealedPreviousSecret: present.sealedSecret,
+      sealedPreviousSecret: sealEarlier(deps, present),
       previousUntil: new Date(Date.now() + PREVIOUS_SECRET_HOURS * HOUR_MS),
     });
     unit.audit(actor, { action: 'webhook.rotate_secret', targetKind: 'webhook', targetId: id });
   });
   return { ...(await getWebhook(deps, actor, id)), secret };
+}
+
+/** What signs besides: the secret until now, and those that did so far. Who rotates again may not have seen the answer. */
+function sealEarlier({ secrets }: WebhookDeps, present: WebhookRow): string {
+  const { id, sealedSecret, sealedPreviousSecret: before } = present;
+  if (before === null || !isStillSigning(present)) return sealedSecret;
+  const name = webhookSecretName(id);
+  const earlier = [secrets.open(name, sealedSecret), ...secrets.open(name, before).split(' ')];
+  return secrets.seal(name, earlier.slice(0, MAX_EARLIER_SECRETS).join(' '));
 }
 
 async function getLocked(unit: Unit, id: string): Promise<WebhookRow> {

@@ -1,6 +1,6 @@
 /** `/v1/rollouts` without a worker: what is taken, fixed, refused and listed; and the engine called by hand. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { RolloutTargetView, RolloutView } from '../../contracts/rollouts.ts';
+import type { RolloutBatchView, RolloutTargetView, RolloutView } from '../../contracts/rollouts.ts';
 import { query } from '../../db/database.ts';
 import { listBatchesSql } from '../../db/rollout-batches.ts';
 import { listTargetsSql } from '../../db/rollout-targets.ts';
@@ -199,6 +199,29 @@ describe('the engine', () => {
     expect(await system.call('GET', `${path}/${made.id}`)).toMatchObject({ reason: 'maker_not_allowed' });
   });
 
+  it('leaves out who is asked at an address only where nobody has heard of it', async () => {
+    const { db } = system.api.parts;
+    for (const [id, ago] of [
+      ['url-near', '1 minute'],
+      ['url-gone', '6 minutes'],
+    ]) {
+      await db('agents').insert({ id, hostname: id, delivery: 'url', address: `http://${id}` });
+      await db('url_agents').insert({ agent_id: id, url: `http://${id}`, role: 'worker' });
+      await db.raw(
+        `insert into agent_presence (agent_id, is_online, last_seen_at) values (?, true, now() - cast(? as interval))`,
+        [id ?? '', ago ?? ''],
+      );
+    }
+    const { id } = await make({ agents: { ids: ['url-near', 'url-gone'] }, offline: { kind: 'skip' } });
+    await advance(id);
+    expect((await targets(id)).items).toMatchObject([
+      { agentId: 'url-near', state: 'queued' },
+      { agentId: 'url-gone', state: 'skipped', reason: 'agent_offline' },
+    ]);
+    await system.call('POST', `${path}/${id}/cancel`, {});
+    await db('agents').update({ revoked_at: new Date() }).whereIn('id', ['url-near', 'url-gone']);
+  });
+
   it('leaves out who was revoked meanwhile', async () => {
     await system.api.parts.db('agents').insert({ id: 't-gone', hostname: 'gone', shells: ['sh'] });
     const { id } = await make({ agents: { ids: ['t-gone'] }, offline: queue });
@@ -265,6 +288,23 @@ describe('what people do', () => {
     await system.api.parts.db('rollout_targets').where({ agent_id: 't-bash' }).del();
     await system.api.parts.db('commands').where({ agent_id: 't-bash' }).del();
     await system.api.parts.db('agents').where({ id: 't-bash' }).del();
+  });
+
+  it('is canceled with the outcomes of a batch that ended before the engine has looked', async () => {
+    const { id } = await make({
+      agents: { ids: ['t-02', 't-03', 't-04'] },
+      batchSize: 2,
+      offline: { kind: 'queue', expiryMs: 60_000 },
+    });
+    await advance(id);
+    for (const { commandId } of (await targets(id)).items.slice(0, 2))
+      await system.call('POST', `/v1/commands/${commandId}/cancel`, {});
+    const ended = await system.call<RolloutView>('POST', `${path}/${id}/cancel`, {});
+    expect(ended).toMatchObject({ state: 'canceled', counts: { canceled: 2, pending: 1, out: 0 } });
+    const batches = await system.call<{ items: RolloutBatchView[] }>('GET', `${path}/${id}/batches`);
+    expect(batches.items[0]).toMatchObject({ finishedAt: expect.any(String), counts: { canceled: 2 } });
+    expect(await advance(id)).toMatchObject({ kind: 'ended', end: 'canceled' });
+    expect((await system.call<RolloutView>('GET', `${path}/${id}`)).counts).toEqual(ended.counts);
   });
 
   it('is decided once by two who approve at the same time', async () => {

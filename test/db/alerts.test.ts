@@ -7,7 +7,7 @@ import {
   createAlertRuleBodySchema,
 } from '../../contracts/alert-rules.ts';
 import { conditionChangesSql } from '../../db/alert-conditions.ts';
-import { listAlertsSql } from '../../db/alerts.ts';
+import { deleteOldAlerts, listAlertsSql } from '../../db/alerts.ts';
 import { execute, query } from '../../db/database.ts';
 import { heartbeatOf, recordPresence } from '../../domain/agents/presence.ts';
 import { conditionOfTags } from '../../domain/agents/tag-expression.ts';
@@ -193,6 +193,25 @@ describe('an agent that is offline', () => {
     await setSeen(agentId, 2 * MINUTE_MS, false);
     expect(await round()).toBe(1);
     expect((await all()).map(({ state }) => state).sort()).toEqual(['open', 'resolved']);
+  });
+
+  it('that a person resolved stays so, however long it is away', async () => {
+    await addRule({ kind: 'agent_offline', forMs: MINUTE_MS });
+    const agentId = await addAgent();
+    await setSeen(agentId, 10 * MINUTE_MS, false);
+    await round();
+    const [alert] = await active();
+    await resolveAlert(stack.deps, operator, alert?.id ?? '', undefined);
+    await execute(stack.db, "update alerts set resolved_at = now() - interval '1 year'");
+    expect(await deleteOldAlerts(stack.db, new Date(), 10)).toBe(0);
+    await round();
+    expect(await active()).toEqual([]);
+    // Back for long enough: nothing is to be remembered of it any more.
+    await setSeen(agentId, 0, true);
+    await round();
+    await backdate(60 * MINUTE_MS);
+    await round();
+    expect(await deleteOldAlerts(stack.db, new Date(), 10)).toBe(1);
   });
 
   it('is told only where its tags fit, and no more once it is revoked or never was there', async () => {

@@ -194,6 +194,45 @@ describe('a tick', () => {
     expect(going).toHaveLength(2);
   });
 
+  it('gives tasks to members with an address that were heard of, and to nobody with one who is none', async () => {
+    const url = 'http://worker.test:5000';
+    await stack.db('agents').insert({ id: 'addressed', hostname: 'worker', delivery: 'url', address: url });
+    await stack.db('url_agents').insert({ agent_id: 'addressed', url, role: 'worker' });
+    const heard = (seconds: number) =>
+      stack.db.raw(
+        `insert into agent_presence (agent_id, is_online, last_seen_at)
+         values ('addressed', true, now() - make_interval(secs => ${seconds}))
+         on conflict (agent_id) do update set last_seen_at = excluded.last_seen_at`,
+      );
+    await heard(0);
+    const open = await makeTeam('Open');
+    await makeTask(open.id);
+    await startAutopilot(stack.deps, admin, {});
+    expect(await tick()).toMatchObject({ dispatched: 0, reason: 'no_available_workers' });
+    const [role] = await listTeamRoles(stack.deps, admin);
+    const team = await makeTeam('Blue', { agentRefs: [`${url}/`], roleId: role?.id ?? '' });
+    const id = await makeTask(team.id);
+    await heard(301);
+    expect(await tick()).toMatchObject({ dispatched: 0, reason: 'no_available_workers' });
+    await heard(250);
+    await stack.db.raw(`update url_agents set open_until = now() + interval '1 minute'`);
+    expect(await tick()).toMatchObject({ dispatched: 0, reason: 'no_available_workers' });
+    await stack.db.raw('update url_agents set open_until = null');
+    expect(await tick()).toMatchObject({ dispatched: 1, reason: 'ok' });
+    expect(await taskRow(id)).toMatchObject({ agent_id: 'addressed', mode: 'supervised' });
+  });
+
+  it('passes by what nobody can take now, however urgent it is', async () => {
+    await addAgent('one');
+    const team = await makeTeam('Blue');
+    const stuck = await makeTask(team.id, { priority: 'critical', target: { tags: ['gpu'] } });
+    const [next, last] = [await makeTask(team.id, { priority: 'high' }), await makeTask(team.id)];
+    await startAutopilot(stack.deps, admin, { maxConcurrency: 1 });
+    expect(await tick()).toMatchObject({ dispatched: 1, reason: 'ok', open: 1 });
+    expect(await taskRow(next)).toMatchObject({ mode: 'supervised', agent_id: 'one' });
+    for (const id of [stuck, last]) expect(await taskRow(id)).toMatchObject({ mode: 'manual' });
+  });
+
   it('is done once for one Idempotency-Key', async () => {
     await addAgent('one');
     const team = await makeTeam('Blue');

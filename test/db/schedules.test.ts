@@ -5,12 +5,13 @@ import type { ScheduleServer, ServerSchedule } from '../../contracts/schedule-io
 import { type CreateScheduleBody, createScheduleBodySchema } from '../../contracts/schedules.ts';
 import { query } from '../../db/database.ts';
 import { findRun, listRunsSql } from '../../db/schedule-runs.ts';
-import { findSchedule, listSchedulesSql } from '../../db/schedules.ts';
+import { findSchedule, listSchedulesSql, lockSchedule } from '../../db/schedules.ts';
 import { findUserByName } from '../../db/users.ts';
 import type { Actor } from '../../domain/deps.ts';
-import { accountSchedules } from '../../domain/schedules/account.ts';
+import { accountPause, accountSchedules } from '../../domain/schedules/account.ts';
 import { admitWaitingRuns, beginDueRun } from '../../domain/schedules/begin.ts';
 import { backfillSchedule } from '../../domain/schedules/by-hand.ts';
+import { previewTiming } from '../../domain/schedules/preview.ts';
 import { settleRuns } from '../../domain/schedules/settle.ts';
 import {
   createSchedule,
@@ -22,6 +23,7 @@ import {
   updateSchedulePartly,
 } from '../../domain/schedules/store.ts';
 import { findDriftedSchedules, syncSchedules } from '../../domain/schedules/sync.ts';
+import { transact } from '../../domain/transact.ts';
 import { type IdentityStack, startIdentity } from '../support/identity.ts';
 
 const HOUR_MS = 3_600_000;
@@ -159,6 +161,66 @@ describe('how a run ends', () => {
     expect(await begin(id, hour(3))).toEqual({ outcome: 'running' });
     await endTasks('completed');
   });
+
+  it('one that cannot be begun now does not keep those of others waiting', async () => {
+    const waitsForOne = { overlap: 'buffer_one', catchUpWindowMs: 24 * HOUR_MS } as const;
+    const [broken, sound] = [await create(waitsForOne), await create(waitsForOne)];
+    for (const id of [broken, sound]) {
+      expect(await begin(id, hour(1))).toEqual({ outcome: 'running' });
+      expect(await begin(id, hour(0))).toEqual({ outcome: 'waiting' });
+    }
+    await endTasks('completed');
+    await settleRuns(stack.deps);
+    await sql(`update schedules set action = jsonb_set(action, '{task,goal}', '7') where id = :id`, {
+      id: broken,
+    });
+    await expect(admitWaitingRuns(stack.deps)).rejects.toThrow();
+    expect((await runsOf(broken)).map(({ state }) => state)).toEqual(['waiting', 'succeeded']);
+    expect((await runsOf(sound)).map(({ state }) => state)).toEqual(['running', 'succeeded']);
+    await deleteSchedule(stack.deps, admin, broken);
+    await admitWaitingRuns(stack.deps);
+    await endTasks('completed');
+  });
+
+  it('what waits when the schedule is paused does not begin in the pause; what a person asked for does', async () => {
+    const id = await create({ overlap: 'buffer_all', catchUpWindowMs: 24 * HOUR_MS });
+    expect(await begin(id, hour(2))).toEqual({ outcome: 'running' });
+    expect(await begin(id, hour(1))).toEqual({ outcome: 'waiting' });
+    const span = { from: new Date(hour(8)).toISOString(), to: new Date(hour(8)).toISOString() };
+    const asked = await backfillSchedule(stack.deps, admin, id, { ...span, overlap: 'buffer_all' }, null);
+    expect(asked).toHaveLength(1);
+    await pauseSchedule(stack.deps, admin, id, undefined);
+    await endTasks('completed');
+    for (let round = 0; round < 2; round++) {
+      await settleRuns(stack.deps);
+      await admitWaitingRuns(stack.deps);
+      await endTasks('completed');
+    }
+    await settleRuns(stack.deps);
+    const runs = (await runsOf(id)).map(({ trigger, state, reason }) => ({ trigger, state, reason }));
+    expect(runs).toEqual([
+      { trigger: 'due', state: 'skipped', reason: 'paused' },
+      { trigger: 'due', state: 'succeeded', reason: null },
+      { trigger: 'backfill', state: 'succeeded', reason: null },
+    ]);
+    await deleteSchedule(stack.deps, admin, id);
+  });
+
+  it('what gives up its turn to a later one is told', async () => {
+    const id = await create({ overlap: 'cancel_other', catchUpWindowMs: 24 * HOUR_MS });
+    const runId = randomUUID();
+    expect(await begin(id, hour(2))).toEqual({ outcome: 'running' });
+    expect(await begin(id, hour(1), runId)).toEqual({ outcome: 'waiting' });
+    expect(await begin(id, hour(0))).toEqual({ outcome: 'waiting' });
+    expect(await findRun(stack.db, runId)).toMatchObject({ state: 'skipped', reason: 'replaced' });
+    const told = await sql<{ data: unknown }>(
+      `select data from events where type = 'schedule.run_skipped' and data ->> 'runId' = :runId`,
+      { runId },
+    );
+    expect(told).toMatchObject([{ data: { scheduleId: id, reason: 'replaced', count: 1 } }]);
+    await deleteSchedule(stack.deps, admin, id);
+    await endTasks('completed');
+  });
 });
 
 describe('due times without a run', () => {
@@ -202,6 +264,72 @@ describe('due times without a run', () => {
     expect(await begin(id, hour(1))).toEqual({ outcome: 'accounted' });
     expect(await accountSchedules(stack.deps, { marginMs: 0 })).toBe(0);
   });
+});
+
+describe('due times without a run that a change meets', () => {
+  it('in a second pause leave alone those between the two, which may still begin', async () => {
+    const id = await create({ paused: true, catchUpWindowMs: 24 * HOUR_MS, overlap: 'allow_all' });
+    const endPause = (until: number) =>
+      transact(stack.deps, async (unit) => {
+        const schedule = await lockSchedule(unit.trx, id);
+        if (schedule !== undefined) await accountPause(unit, schedule, new Date(until));
+      });
+    const setPause = (from: number, accountedUntil: number) =>
+      sql('update schedules set paused_at = :from, accounted_until = :until where id = :id', {
+        id,
+        from: new Date(from),
+        until: new Date(accountedUntil),
+      });
+    await setPause(hour(9) - 60_000, hour(9) - 60_000);
+    await endPause(hour(6) + 60_000);
+    // Nothing could begin the two hours after it.
+    await setPause(hour(3) - 60_000, hour(6) + 60_000);
+    await endPause(hour(0));
+    const paused = (await runsOf(id)).map(({ reason, count }) => ({ reason, count }));
+    expect(paused).toEqual([
+      { reason: 'paused', count: 4 },
+      { reason: 'paused', count: 4 },
+    ]);
+    await sql('update schedules set paused_at = null where id = :id', { id });
+    expect(await begin(id, hour(4))).toEqual({ outcome: 'running' });
+    expect(await begin(id, hour(3))).toEqual({ outcome: 'accounted' });
+    await endTasks('completed');
+  });
+
+  const missedOf = async (id: string) => {
+    await accountSchedules(stack.deps, { marginMs: 0 });
+    return (await runsOf(id)).reduce((sum, { state, count }) => sum + (state === 'missed' ? count : 0), 0);
+  };
+
+  it('are told although something else of the schedule has changed since', async () => {
+    const id = await create({ catchUpWindowMs: HOUR_MS });
+    await age(id, 10 * HOUR_MS);
+    await updateSchedulePartly(stack.deps, admin, id, { name: 'another name' });
+    expect(await missedOf(id)).toBeGreaterThanOrEqual(8);
+  });
+
+  it('are not those of other times, nor those after the last run', async () => {
+    const other = await create({ catchUpWindowMs: HOUR_MS });
+    await age(other, 10 * HOUR_MS);
+    await updateSchedulePartly(stack.deps, admin, other, {
+      timing: { kind: 'interval', everyMs: HOUR_MS / 2, offsetMs: 0 },
+    });
+    expect(await missedOf(other)).toBe(0);
+    const over = await create({ catchUpWindowMs: HOUR_MS, maxRuns: 1 });
+    await age(over, 10 * HOUR_MS);
+    await sql('update schedules set runs_started = 1 where id = :id', { id: over });
+    await updateSchedulePartly(stack.deps, admin, over, { maxRuns: 2 });
+    expect(await missedOf(over)).toBe(0);
+  });
+});
+
+it('a preview begins with the second in which the schedule does', () => {
+  const given = {
+    timing: { kind: 'interval', everyMs: HOUR_MS, offsetMs: 0 },
+    startAt: '2090-01-01T10:00:00.500Z',
+    endAt: null,
+  } as const;
+  expect(previewTiming(admin, given).times[0]).toBe('2090-01-01T10:00:00.000Z');
 });
 
 describe('by hand', () => {
@@ -319,6 +447,17 @@ describe('Temporal is told', () => {
     expect(await look()).toBe(1);
     await syncSchedules(deps);
     expect(server.held.get(id)).toEqual(told);
+  });
+
+  it('again of a deletion, where what was deleted still fires', async () => {
+    const id = await create();
+    await deleteSchedule(stack.deps, admin, id);
+    await sql('update schedules set synced_revision = revision where id = :id', { id });
+    expect(await begin(id, hour(0))).toEqual({ outcome: 'unknown' });
+    const unsynced = await sql('select 1 from schedules where id = :id and synced_revision < revision', {
+      id,
+    });
+    expect(unsynced).toHaveLength(1);
   });
 
   it('of the others, where it never says what it holds of one', async () => {

@@ -4,10 +4,13 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { actRequestSchema } from '../../contracts/commands.ts';
+import { createTaskBodySchema } from '../../contracts/tasks.ts';
 import { listAgents } from '../../db/agents.ts';
 import { claimUrlCommand } from '../../db/command-claims.ts';
 import { findCommand } from '../../db/commands.ts';
 import { createDatabase, type Db, execute, query, queryOne } from '../../db/database.ts';
+import { findDelegation } from '../../db/delegations.ts';
+import { findTask, updateTask } from '../../db/tasks.ts';
 import { findUrlAgent, noteUrlFailure } from '../../db/url-agents.ts';
 import { sweepPresence } from '../../domain/agents/presence.ts';
 import { revokeAgent } from '../../domain/agents/registry.ts';
@@ -15,10 +18,14 @@ import { runCommands } from '../../domain/commands/run.ts';
 import type { Actor } from '../../domain/deps.ts';
 import { resealSecrets } from '../../domain/reseal-secrets.ts';
 import { createSecretBox } from '../../domain/secret-box.ts';
+import { createTask } from '../../domain/tasks/create.ts';
 import { readAnswer } from '../../domain/url-agents/call.ts';
+import { delegateTask, sendDelegation } from '../../domain/url-agents/delegate.ts';
 import { type UrlAgentDeps, urlTokenName } from '../../domain/url-agents/deps.ts';
 import { probeSilent } from '../../domain/url-agents/probe.ts';
+import { createUrlAgents } from '../../domain/url-agents/propose.ts';
 import { registerUrlAgent } from '../../domain/url-agents/register.ts';
+import { resolveOrRegister } from '../../domain/url-agents/resolve.ts';
 import { runOnUrlAgent } from '../../domain/url-agents/run-command.ts';
 import { createOutbound } from '../../outbound/outbound.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
@@ -227,6 +234,29 @@ describe('the registry', () => {
     expect(made.filter(({ isNew }) => isNew)).toHaveLength(1);
   });
 
+  it('takes no address from an agent that got it while another one was looked for there', async () => {
+    await db('agents').insert({ id: 'late', hostname: 'late' });
+    const late: Actor = {
+      ...admin,
+      principal: { kind: 'agent', id: 'late', name: 'late', roles: ['agent'], sessionId: null },
+    };
+    let first: Promise<unknown> | undefined;
+    const request: UrlAgentDeps['agentUrls']['request'] = async (wanted) => {
+      first ??= register({ name: 'first' });
+      await first;
+      return deps.agentUrls.request(wanted);
+    };
+    const looking = { ...deps, agentUrls: { ...deps.agentUrls, request } };
+    const registering = registerUrlAgent(looking, { actor: late }, { name: 'late', url, role: 'worker' });
+    await expect(registering).rejects.toMatchObject({ code: 'agent_exists' });
+    const [row] = await query<{ name: string }>(
+      db,
+      'select a.hostname as name from url_agents u join agents a on a.id = u.agent_id',
+      {},
+    );
+    expect(row).toEqual({ name: 'first' });
+  });
+
   it('gives the address of a revoked agent to another one', async () => {
     const first = await register();
     await revokeAgent(deps, admin, first.agentId);
@@ -250,11 +280,11 @@ describe('the registry', () => {
     await silentFor(250);
     await sweepPresence(deps);
     expect(await statusOf()).toBe('online');
-    expect(await probeSilent(deps)).toBe(1);
+    expect(await probeSilent(deps, never)).toBe(1);
     await silentFor(301);
     expect(await statusOf()).toBe('offline');
     expect(await sweepPresence(deps)).toBe(1);
-    expect(await probeSilent(deps)).toBe(1);
+    expect(await probeSilent(deps, never)).toBe(1);
     expect(await statusOf()).toBe('online');
     const events = await query<{ type: string }>(db, `select type from events order by id`, {});
     expect(events.map(({ type }) => type)).toEqual([
@@ -263,6 +293,119 @@ describe('the registry', () => {
       'agent.offline',
       'agent.online',
     ]);
+  });
+});
+
+it('finds who is there among many that are not', async () => {
+  const { agentId } = await register();
+  await execute(db, `update agent_presence set last_seen_at = now() - interval '250 seconds'`, {});
+  // Nobody listens there.
+  await execute(
+    db,
+    `with dead as (insert into agents (id, hostname, delivery)
+       select 'dead-' || n, 'dead-' || n, 'url' from generate_series(1, 40) n returning id),
+     addressed as (insert into url_agents (agent_id, url, role)
+       select id, 'http://127.0.0.1:1/' || id, 'worker' from dead)
+     insert into agent_presence (agent_id, is_online, last_seen_at, heartbeat_at)
+       select id, false, now() - interval '1 day', now() - interval '1 day' from dead`,
+    {},
+  );
+  expect(await probeSilent(deps, never)).toBe(1);
+  const seen = await query<{ id: string }>(
+    db,
+    `select agent_id as id from agent_presence where last_seen_at > now() - interval '1 minute'`,
+    {},
+  );
+  expect(seen).toEqual([{ id: agentId }]);
+});
+
+it('an address that two name at once for the first time is one agent', async () => {
+  const ids = await Promise.all(
+    Array.from({ length: 4 }, () => resolveOrRegister(deps, admin, `${url}/new`)),
+  );
+  expect(new Set(ids).size).toBe(1);
+  expect(await findUrlAgent(db, ids[0] ?? '')).toMatchObject({ url: `${url}/new` });
+});
+
+it('an address in other letters is the agent that is known there, which keeps its name', async () => {
+  const { agentId } = await register({ name: 'builder' });
+  expect(await resolveOrRegister(deps, admin, url.replace('http', 'HTTP'))).toBe(agentId);
+  expect(await findUrlAgent(db, agentId)).toMatchObject({ name: 'builder' });
+});
+
+describe('a part that is handed on', () => {
+  async function handOn() {
+    const { agentId } = await register();
+    const body = createTaskBodySchema.parse({ goal: 'the whole', mode: 'manual' });
+    const { task } = await createTask(deps, admin, body, { idempotencyKey: null });
+    const wish = { agentId, description: 'a part', priority: 'medium', publicUrl: 'http://hub.test' };
+    return delegateTask(deps, admin, task.id, wish, null);
+  }
+
+  it('ends its sending whatever characters the other side answers with', async () => {
+    const taken = await handOn();
+    answer = (response) => response.end(String.raw`{"id":"x","no\u0000te":["a\u0000b","half \ud83d"]}`);
+    await sendDelegation(deps, taken.taskId, never);
+    expect(await findDelegation(db, taken.taskId)).toMatchObject({
+      state: 'accepted',
+      response: { id: 'x', 'no\ufffdte': ['a\ufffdb', 'half \ufffd'] },
+    });
+    const refused = await handOn();
+    answer = (response) => {
+      response.statusCode = 400;
+      response.end(String.raw`{"message":"no\u0000 \ud83d"}`);
+    };
+    await sendDelegation(deps, refused.taskId, never);
+    expect(await findDelegation(db, refused.taskId)).toMatchObject({
+      state: 'failed',
+      failure: 'it said 400: no\ufffd \ufffd',
+    });
+    expect(await findTask(db, refused.taskId)).toMatchObject({ state: 'failed' });
+  });
+
+  it('ends its sending where the answer is a nest that nobody could write again', async () => {
+    const { taskId } = await handOn();
+    answer = (response) => response.end(`{"deep":${'['.repeat(50_000)}${']'.repeat(50_000)}}`);
+    await sendDelegation(deps, taskId, never);
+    expect(await findDelegation(db, taskId)).toMatchObject({ state: 'accepted' });
+  });
+
+  it('is nobody told of once it has ended', async () => {
+    const { taskId } = await handOn();
+    await execute(db, `update tasks set state = 'canceled', ended_at = now() where id = :taskId`, { taskId });
+    await sendDelegation(deps, taskId, never);
+    expect(asked).toEqual([]);
+    expect(await findDelegation(db, taskId)).toMatchObject({
+      state: 'failed',
+      failure: 'the part has ended',
+    });
+    expect(await findTask(db, taskId)).toMatchObject({ state: 'canceled' });
+  });
+
+  it('keeps the state that it has come to meanwhile', async () => {
+    const { taskId } = await handOn();
+    await updateTask(db, taskId, { state: 'awaiting_decision' });
+    await sendDelegation(deps, taskId, never);
+    expect(await findDelegation(db, taskId)).toMatchObject({ state: 'accepted' });
+    expect(await findTask(db, taskId)).toMatchObject({ state: 'awaiting_decision' });
+  });
+});
+
+it('a proposal with characters that no row can hold is one without them', async () => {
+  const { agentId } = await register();
+  const body = createTaskBodySchema.parse({ goal: 'x', mode: 'manual', target: { agentId } });
+  const { task } = await createTask(deps, admin, body, { idempotencyKey: null, publicId: 'asked-for' });
+  const row = await queryOne<{ id: string }>(db, 'select id from tasks where public_id = :id', {
+    id: task.id,
+  });
+  const asking = await findTask(db, row?.id ?? '');
+  if (asking === undefined) throw new Error('the task is missing');
+  answer = (response) =>
+    response.end(
+      String.raw`{"command":null,"tool_calls":[{"name":"a\u0000"}],"comparisons":{"m":{"error":"\ud83d"}}}`,
+    );
+  expect(await createUrlAgents(deps).propose(agentId, asking, undefined, never)).toMatchObject({
+    answer: { toolCalls: [{ name: 'a\ufffd' }], comparisons: { m: { error: '\ufffd' } } },
   });
 });
 

@@ -1,7 +1,7 @@
 /** Webhooks against real rows and a real receiver: which events become deliveries, who is rung for, what is sent. */
 import { createHash, createHmac } from 'node:crypto';
 import { Webhook } from 'standardwebhooks';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createTaskBodySchema } from '../../contracts/tasks.ts';
 import type { CreateWebhookBody } from '../../contracts/webhooks.ts';
 import { createDatabase, type Db, inTransaction, query, queryOne } from '../../db/database.ts';
@@ -316,6 +316,31 @@ describe('a delivery', () => {
     expect(String(receiver.taken[2]?.headers['webhook-signature']).split(' ')).toHaveLength(1);
   });
 
+  it('is signed by every secret of the last day: a rotation that is made again breaks no receiver', async () => {
+    const { id, secret } = await subscribe();
+    const secrets = [secret];
+    for (let times = 0; times < 2; times++)
+      secrets.push((await rotateWebhookSecret(deps, admin, id, null)).secret);
+    await emit('task.created');
+    await feed();
+    await drain(id);
+    const [taken] = receiver.taken;
+    for (const key of secrets)
+      new Webhook(key).verify(taken?.body ?? '', (taken?.headers ?? {}) as Record<string, string>);
+    await db.raw(`update webhooks set previous_until = now() - interval '1 second'`);
+    secrets.push((await rotateWebhookSecret(deps, admin, id, null)).secret);
+    await emit('task.created');
+    await feed();
+    await drain(id, 2);
+    const signatures = String(receiver.taken[1]?.headers['webhook-signature']).split(' ');
+    expect(signatures).toHaveLength(2);
+    for (const key of secrets.slice(-2))
+      new Webhook(key).verify(
+        receiver.taken[1]?.body ?? '',
+        (receiver.taken[1]?.headers ?? {}) as Record<string, string>,
+      );
+  });
+
   it('is made again with the same bytes and id until it is taken, then never', async () => {
     const { id } = await subscribe();
     receiver.answer(500);
@@ -349,6 +374,21 @@ describe('a delivery', () => {
     await db.raw(`update webhook_deliveries set next_attempt_at = now(), give_up_at = now()`);
     expect(await drain(id)).toEqual({ kind: 'over' });
     expect(await deliveriesOf(id)).toEqual([{ type: 'task.created', state: 'failed', attempts: 2 }]);
+  });
+
+  it('gives up by the clock of the database: one that is behind it makes no attempt more', async () => {
+    const { id } = await subscribe();
+    receiver.answer(500);
+    await emit('task.created');
+    await feed();
+    await db.raw(`update webhook_deliveries set next_attempt_at = now(), give_up_at = now()`);
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() - 60_000 });
+    try {
+      expect(await drain(id)).toEqual({ kind: 'over' });
+    } finally {
+      vi.useRealTimers();
+    }
+    expect(await deliveriesOf(id)).toEqual([{ type: 'task.created', state: 'failed', attempts: 1 }]);
   });
 
   it('is not sent to what the guard refuses', async () => {
@@ -478,6 +518,26 @@ describe('the callback of a task', () => {
       taken?.headers as Record<string, string>,
     );
     expect((await listTaskCallbacks(deps, admin, 'sub-1', { limit: 50 })).items).toHaveLength(4);
+  });
+
+  it('that waits for one before it is nothing that a lost workflow left', async () => {
+    const { id } = await make();
+    await updateTask(db, id, { state: 'proposing' });
+    await updateTask(db, id, { state: 'running' });
+    await feed();
+    receiver.answer(500);
+    expect(await drain(id)).toMatchObject({ kind: 'sleep' });
+    const shift = (seq: 'min' | 'max', minutes: number) =>
+      db.raw(
+        `update webhook_deliveries set next_attempt_at = now() + make_interval(mins => ${minutes})
+         where seq = (select ${seq}(seq) from webhook_deliveries)`,
+      );
+    await db.raw(`update webhook_targets set active_at = now() - interval '1 hour'`);
+    await shift('min', 30);
+    await shift('max', -60);
+    expect(await freeLostTargets(deps)).toBe(0);
+    await shift('min', -30);
+    expect(await freeLostTargets(deps)).toBe(1);
   });
 
   it('goes unsigned without a token, and goes on behind what is never taken', async () => {

@@ -403,4 +403,9 @@ it.concurrent('clients of ananta make, list and delete schedules of commands', a
     const deleted = await system.request('DELETE', `${path}/${each}`);
     expect([deleted.status, deleted.body]).toEqual([200, { status: 'success', data: { status: 'deleted' } }]);
   }
+  // Its name ends before a character that would be cut in two.
+  const long = { command: `true ${'x'.repeat(74)}\u{1f600}${'x'.repeat(9)}`, interval_seconds: 86_400 };
+  const named = await system.request<{ data: Entry }>('POST', path, long);
+  expect([named.status, named.body]).toMatchObject([201, { data: { command: long.command } }]);
+  await system.request('DELETE', `${path}/${named.body.data.id}`);
 });

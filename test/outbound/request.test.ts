@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type RequestListener, type Server }
 import { createServer as createTcpServer, type Server as TcpServer } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createOutbound, type OutboundOptions } from '../../outbound/outbound.ts';
+import { createResolver } from '../../outbound/resolver.ts';
 import { hostileUrls } from './hostile-urls.ts';
 
 const servers: (Server | TcpServer)[] = [];
@@ -233,6 +234,26 @@ describe('the exchange', () => {
     expect(
       await outbound.request({ url: 'http://slow.example/', method: 'GET', timeoutMs: 50 }),
     ).toMatchObject({ kind: 'failed', code: 'timeout', mayHaveArrived: false });
+  });
+
+  it('asks for a name once at a time: one that nobody answers for holds up no other', async () => {
+    const asked: string[] = [];
+    let answer = (): void => undefined;
+    const answered = new Promise<void>((resolve) => {
+      answer = resolve;
+    });
+    const resolve = createResolver(async (hostname) => {
+      asked.push(hostname);
+      if (hostname === 'silent.test') await answered;
+      return [{ address: '192.0.2.1' }];
+    });
+    const silent = Array.from({ length: 5 }, () => resolve('silent.test'));
+    expect(await resolve('other.test')).toEqual(['192.0.2.1']);
+    answer();
+    expect(await Promise.all(silent)).toEqual(silent.map(() => ['192.0.2.1']));
+    expect(asked).toEqual(['silent.test', 'other.test']);
+    await resolve('silent.test');
+    expect(asked).toHaveLength(3);
   });
 
   it('says when a host has no address, and when nobody listens', async () => {

@@ -12,7 +12,12 @@ import {
   MAX_CONTEXT_LENGTH,
   promptWithContext,
 } from '../../domain/repo-context/context.ts';
-import { isShownName, MAX_SEARCHED_FILE_BYTES, partsOfPath } from '../../domain/repo-context/files.ts';
+import {
+  isShownName,
+  MAX_SEARCHED_FILE_BYTES,
+  partsOfPath,
+  walkFiles,
+} from '../../domain/repo-context/files.ts';
 import { redact } from '../../domain/repo-context/redact.ts';
 import { createRepoIndex } from '../../domain/repo-context/repo-index.ts';
 import { findSymbols } from '../../domain/repo-context/symbols.ts';
@@ -161,6 +166,19 @@ describe('a search', () => {
       ['a.md', 'lions'],
       ['c.md', 'gnu'],
     ]);
+  });
+
+  it('of a folder that is slow to read is what was found in time', async () => {
+    const own = mkdtempSync(join(base, 'own-'));
+    writeFileSync(join(own, 'a.md'), 'zebra\n');
+    expect(await walkFiles(own, AbortSignal.abort())).toEqual({ files: [], isPartial: true });
+  });
+
+  it('cuts long lines between characters', async () => {
+    const own = mkdtempSync(join(base, 'own-'));
+    writeFileSync(join(own, 'a.md'), `zebra ${'x'.repeat(293)}\u{1f600} and more\n`);
+    const [chunk] = (await createRepoContext({ log }, own).find(operator, 'zebra')).chunks;
+    expect(chunk?.content.split('\n')[0]).toBe(`zebra ${'x'.repeat(293)}\ufffd…`);
   });
 
   it('stays within its length', async () => {

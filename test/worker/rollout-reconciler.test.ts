@@ -5,6 +5,7 @@ import { createRolloutBodySchema } from '../../contracts/rollouts.ts';
 import { rolloutWorkflowId } from '../../contracts/workflow-io.ts';
 import { createDatabase, type Db, queryOne } from '../../db/database.ts';
 import { createOutboxStore } from '../../db/outbox-store.ts';
+import { findRolloutBatch } from '../../db/rollout-batches.ts';
 import { insertUser } from '../../db/users.ts';
 import type { Actor, DomainDeps } from '../../domain/deps.ts';
 import { advanceRollout } from '../../domain/rollouts/advance.ts';
@@ -107,6 +108,8 @@ it('fails a rollout whose workflow was terminated, and what waits never runs', a
     { rolloutId },
   );
   expect(command).toEqual({ state: 'canceled', reason: 'workflow_lost' });
+  const batch = await findRolloutBatch(db, rolloutId, 1);
+  expect(batch).toMatchObject({ finishedAt: expect.any(Date), tally: { canceled: 1 } });
 });
 
 it('fails a rollout whose workflow is unknown to its own namespace, and believes no other', async () => {

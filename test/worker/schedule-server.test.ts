@@ -72,6 +72,18 @@ const cron = (expression: string, timeZone: string): Timing => ({ kind: 'cron', 
 describe('Temporal means the times that we mean', () => {
   it.each<[string, Timing, string, string]>([
     ['a cron expression', cron('*/7 9-17/2 * * 1-5', 'UTC'), '2026-12-01T00:00:00Z', '2026-12-08T00:00:00Z'],
+    [
+      'a zone in other letters',
+      cron('30 2 * * *', 'europe/berlin'),
+      '2027-03-26T00:00:00Z',
+      '2027-03-31T00:00:00Z',
+    ],
+    [
+      'another name of a zone in small letters',
+      cron('30 2 * * *', 'us/eastern'),
+      '2027-03-12T00:00:00Z',
+      '2027-03-17T00:00:00Z',
+    ],
     ['both day fields', cron('0 0 1 * 1', 'UTC'), '2026-01-01T00:00:00Z', '2031-01-01T00:00:00Z'],
     ['Sunday as 7', cron('0 12 * * 7', 'UTC'), '2026-12-01T00:00:00Z', '2027-02-01T00:00:00Z'],
     ['clocks forward', cron('30 2 * * *', 'Europe/Berlin'), '2027-03-26T00:00:00Z', '2027-03-31T00:00:00Z'],

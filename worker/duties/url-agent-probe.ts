@@ -8,5 +8,5 @@ export const urlAgentProbe = defineDuty<UrlAgentDeps>({
   name: 'url_agent_probe',
   lockKey: lockKeys.duties.urlAgentProbe,
   everyMs: 30_000,
-  run: (deps) => probeSilent(deps),
+  run: probeSilent,
 });

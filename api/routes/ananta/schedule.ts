@@ -19,6 +19,9 @@ import { createSchedule, deleteSchedule, listSchedulePage } from '../../../domai
 import { type MountedRoute, mount } from '../../mount.ts';
 import { given, success } from './envelope.ts';
 
+/** Longest name that is made of a command, characters. */
+const MAX_NAME_LENGTH = 80;
+
 type AnantaScheduleDeps = DomainDeps & {
   /** The agent of the server's own machine. */
   localAgentId: string;
@@ -73,11 +76,8 @@ function bodyOf(command: string, seconds: number, agentId: string): CreateSchedu
   const everyMs = seconds * 1_000;
   // Rounded up, so that a whole interval lies before the first run.
   const offsetMs = (Math.ceil(Date.now() / 1_000) * 1_000) % everyMs;
-  const name = command
-    .replace(/[\p{Cc}\p{Cs}\s]+/gu, ' ')
-    .trim()
-    .slice(0, 80)
-    .trim();
+  const line = command.replace(/[\p{Cc}\p{Cs}\s]+/gu, ' ').trim();
+  const name = [...line].slice(0, MAX_NAME_LENGTH).join('').trim();
   if (name === '') throw problem('invalid_request', { reason: 'command and interval_seconds are required' });
   return createScheduleBodySchema.parse({
     name,
