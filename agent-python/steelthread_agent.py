@@ -18,7 +18,8 @@ Invariants (letters A to E are the protocol's):
   D   A result is sent when all its output is acked, and again until it is acked itself.
   E   A frame of an unknown type is answered by name and is not fatal.
   J1  What `Journal.append` returned from survives kill -9; what `flush` returned from survives loss of power.
-  K1  Kill rule: TERM and CONT to every process of a command, after the grace KILL until two searches find nobody.
+  K1  Kill rule: TERM and CONT to every process of a command, after the grace KILL until two searches find nobody and
+      could look at everybody: who ended before being looked at may have left a child that was not listed yet.
   K2  A pid is signalled only while it has the start time it had when it was found.
   R   A command of an earlier process without RESULT is killed, then reported as unknown; it never starts again.
   X1  `rejected` means that no process was started.
@@ -98,6 +99,8 @@ SUDO_DEADLINE_S = 5
 KILL_GRACE_MS = 3_000
 KILL_DEADLINE_MS = 15_000
 KILL_SEARCH_INTERVAL_S = 0.025
+# Where other processes come and go all the time, searches that found nobody count after this long.
+MAX_UNSURE_MS = 1_000
 LAZY_FLUSH_MS = 1_000
 KEPT_ID_AGE_MS = 7 * 24 * 60 * 60 * 1000
 KEPT_ID_COUNT = 100_000
@@ -426,9 +429,21 @@ def list_pids():
         return []
 
 
-def has_environment_entry(pid, entry):
-    environment = _read_bytes("/proc/%d/environ" % pid)
-    return environment is not None and (b"\0" + environment).find(b"\0" + entry + b"\0") >= 0
+def find_environment_entry(pid, entry):
+    """
+    Whether the environment the process was started with holds this NAME=value. None: there is none to read, because it is
+    gone, becomes another program right now, or is of the kernel.
+    """
+    try:
+        with open("/proc/%d/environ" % pid, "rb") as file:
+            environment = file.read()
+    except PermissionError:
+        return False  # Of a user whose processes are none of ours to read.
+    except OSError:
+        return None
+    if not environment:
+        return None
+    return (b"\0" + environment).find(b"\0" + entry + b"\0") >= 0
 
 
 def is_alive(pid, start_time):
@@ -551,27 +566,45 @@ def _own_cgroup():
 KillTarget = collections.namedtuple("KillTarget", "command_id pid process_start")
 
 
-def find_command_processes(target, cgroups):
-    """Members of its cgroup, of its process group, and whoever was started with its id in the environment."""
-    entry = ("%s=%s" % (COMMAND_ID_VARIABLE, target.command_id)).encode()
-    members = set(cgroups.pids(target.command_id)) if cgroups else set()
-    group = target.pid
-    leader = None if target.pid is None else read_process(target.pid)
-    # A leader with another start time is a stranger with a reused pid, and so is its group.
-    if leader is not None and target.process_start is not None and leader.start_time != target.process_start:
-        group = None
-    found = []
-    strangers = (os.getpid(), os.getppid())
-    for pid in list_pids():
-        if pid in strangers:
-            continue
-        info = read_process(pid)
-        if info is None or info.state in "ZX":
-            continue
-        in_group = group is not None and info.group == group and info.session == group
-        if in_group or pid in members or has_environment_entry(pid, entry):
-            found.append(info)
-    return found
+class ProcessSearch:
+    """Searches for the processes of a command: its cgroup, its process group, and whoever carries its id."""
+
+    def __init__(self, target, cgroups):
+        self._target = target
+        self._cgroups = cgroups
+        self._entry = ("%s=%s" % (COMMAND_ID_VARIABLE, target.command_id)).encode()
+        # Dead ones that nobody waits for, and those of the kernel: a child of theirs was listed by the search after.
+        self._known = set()
+
+    def run(self):
+        """(processes that live now, whether nobody was listed who could not be looked at)."""
+        before, self._known = self._known, set()
+        members = set(self._cgroups.pids(self._target.command_id)) if self._cgroups else set()
+        group, start = self._target.pid, self._target.process_start
+        leader = None if group is None else read_process(group)
+        # A leader with another start time is a stranger with a reused pid, and so is its group.
+        if leader is not None and start is not None and leader.start_time != start:
+            group = None
+        found, is_sure = [], True
+        strangers = (os.getpid(), os.getppid())
+        for pid in list_pids():
+            if pid in strangers:
+                continue
+            info = read_process(pid)
+            if info is None:
+                is_sure = False
+                continue
+            carries = None
+            if info.state not in "ZX":
+                in_group = group is not None and info.group == group and info.session == group
+                carries = in_group or pid in members or find_environment_entry(pid, self._entry)
+            if carries:
+                found.append(info)
+            elif carries is None:
+                identity = (pid, info.start_time, info.state in "ZX")
+                self._known.add(identity)
+                is_sure = is_sure and identity in before
+        return found, is_sure
 
 
 def _signal_all(processes, numbers):
@@ -605,15 +638,17 @@ def kill_command(target, cgroups, grace_ms=KILL_GRACE_MS, deadline_ms=KILL_DEADL
 
 def _kill_on_linux(target, cgroups, grace_ms, deadline_ms):
     start = now_ms()
-    living = find_command_processes(target, cgroups)
+    search = ProcessSearch(target, cgroups)
+    living, is_sure = search.run()
     warned = set()
     while living and now_ms() - start < grace_ms:
         fresh = [info for info in living if (info.pid, info.start_time) not in warned]
         _signal_all(fresh, (signal.SIGTERM, signal.SIGCONT))
         warned.update((info.pid, info.start_time) for info in fresh)
         time.sleep(KILL_SEARCH_INTERVAL_S)
-        living = find_command_processes(target, cgroups)
-    empty_searches = 0 if living else 1
+        living, is_sure = search.run()
+    empty_searches = 0 if living or not is_sure else 1
+    unsure_end = now_ms() + MAX_UNSURE_MS
     while empty_searches < 2 and now_ms() - start < deadline_ms:
         if living:
             if cgroups:
@@ -621,8 +656,11 @@ def _kill_on_linux(target, cgroups, grace_ms, deadline_ms):
             _signal_all(living, (signal.SIGKILL,))
         # A storm of forks is outrun without a pause; killed processes need a moment to go.
         time.sleep(0.001 if empty_searches else 0.005)
-        living = find_command_processes(target, cgroups)
-        empty_searches = 0 if living else empty_searches + 1
+        living, is_sure = search.run()
+        if living:
+            unsure_end = now_ms() + MAX_UNSURE_MS
+        is_empty = not living and (is_sure or now_ms() > unsure_end)
+        empty_searches = empty_searches + 1 if is_empty else 0
     if cgroups:
         cgroups.remove(target.command_id)
     return len(living)

@@ -179,12 +179,15 @@ async function connectParts(
   const claims = createClaims({ link, commands });
   const presence = startPresence({ link, journal, commands, metrics: options.metrics ?? true, log });
   let temporal: { close(): Promise<void> } | null = null;
+  let isDraining = false;
   const onWelcome = (welcome: Welcome): 'accept' | 'reconnect' => {
     if (welcome.resetJournal) {
       journal.reset();
       log.warn('journal_reset', { journalId: journal.journalId() });
       return 'reconnect';
     }
+    // The server has forgotten it with the connection before.
+    if (isDraining) link.send({ type: 'draining' });
     commands.announce();
     terminals.announce();
     presence.begin(welcome.presenceIntervalMs);
@@ -224,6 +227,7 @@ async function connectParts(
     hurry: () => commands.stopAll('agent_stopping'),
     stop: async (drainMs) => {
       log.info('draining', { running: commands.runningCount() });
+      isDraining = true;
       link.send({ type: 'draining' });
       commands.drain();
       const stopTerminals = terminals.close('agent_stopping');

@@ -7,7 +7,8 @@
  *
  * Invariants:
  *  K1. First TERM (and CONT, so that a stopped process gets it), then, after KILL_GRACE_MS or as soon as nobody is
- *      left, KILL, repeated until two searches in a row find nobody: a fork may slip past one search.
+ *      left, KILL, repeated until two searches in a row find nobody and could look at everybody: whoever ended between
+ *      being listed and being looked at may have left a child that was not listed yet.
  *  K2. A pid is signalled only while its start time is the one seen when it was found to belong to the command.
  *  K3. It ends by KILL_DEADLINE_MS, and tells how many survived.
  *
@@ -16,7 +17,7 @@
 import { spawn } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { CommandCgroups } from './cgroup.ts';
-import { hasEnvironmentEntry, isAlive, listPids, type ProcessInfo, readProcess } from './proc.ts';
+import { findEnvironmentEntry, isAlive, listPids, type ProcessInfo, readProcess } from './proc.ts';
 
 /** Environment variable that marks every process of a command. */
 export const COMMAND_ID_VARIABLE = 'STEELTHREAD_COMMAND_ID';
@@ -26,6 +27,8 @@ export const KILL_GRACE_MS = 3_000;
 export const KILL_DEADLINE_MS = 15_000;
 /** Pause between searches while waiting, milliseconds. */
 const SEARCH_INTERVAL_MS = 25;
+/** On a machine whose other processes come and go all the time, searches that found nobody count after this long, milliseconds. */
+const MAX_UNSURE_MS = 1_000;
 
 export interface KillTarget {
   commandId: string;
@@ -40,25 +43,54 @@ export interface KillOptions {
   deadlineMs?: number;
 }
 
-/** Processes of the command that live now. */
-export function findCommandProcesses(target: KillTarget, cgroups: CommandCgroups | null): ProcessInfo[] {
+/** What one search found. */
+interface Search {
+  /** Processes of the command that live now. */
+  found: ProcessInfo[];
+  /** Nobody was listed who could not be looked at (K1). */
+  isSure: boolean;
+}
+
+/** Searches for the processes of the command, one after the other. */
+function createSearch(target: KillTarget, cgroups: CommandCgroups | null): () => Search {
   const entry = `${COMMAND_ID_VARIABLE}=${target.commandId}`;
-  const members = new Set(cgroups?.pids(target.commandId) ?? []);
-  const found: ProcessInfo[] = [];
-  // A leader with another start time is a stranger with a reused pid, and so is its group.
-  const leader = target.pid === null ? null : readProcess(target.pid);
-  const isStranger =
-    leader !== null && target.processStart !== null && leader.startTime !== target.processStart;
-  const groupId = isStranger ? null : target.pid;
-  for (const pid of listPids()) {
-    if (pid === process.pid || pid === process.ppid) continue;
-    const info = readProcess(pid);
-    if (info === null || info.state === 'Z' || info.state === 'X') continue;
-    // A command leads a session of its own; the jobs of a terminal's shell are groups of their own in it.
-    const isInSession = groupId !== null && info.session === groupId;
-    if (isInSession || members.has(pid) || hasEnvironmentEntry(pid, entry)) found.push(info);
-  }
-  return found;
+  /** Dead ones that nobody waits for, and those of the kernel: a child of theirs was listed by the search after. */
+  let known = new Set<string>();
+  return () => {
+    const before = known;
+    known = new Set();
+    const members = new Set(cgroups?.pids(target.commandId) ?? []);
+    const found: ProcessInfo[] = [];
+    let isSure = true;
+    const note = ({ pid, startTime, state }: ProcessInfo): void => {
+      const identity = `${pid}/${startTime}/${state === 'Z' ? state : ''}`;
+      known.add(identity);
+      isSure &&= before.has(identity);
+    };
+    // A leader with another start time is a stranger with a reused pid, and so is its group.
+    const leader = target.pid === null ? null : readProcess(target.pid);
+    const isStranger =
+      leader !== null && target.processStart !== null && leader.startTime !== target.processStart;
+    const groupId = isStranger ? null : target.pid;
+    for (const pid of listPids()) {
+      if (pid === process.pid || pid === process.ppid) continue;
+      const info = readProcess(pid);
+      if (info === null) {
+        isSure = false;
+        continue;
+      }
+      if (info.state === 'Z' || info.state === 'X') {
+        note(info);
+        continue;
+      }
+      // A command leads a session of its own; the jobs of a terminal's shell are groups of their own in it.
+      const isInSession = groupId !== null && info.session === groupId;
+      const carries = isInSession || members.has(pid) || findEnvironmentEntry(pid, entry);
+      if (carries === true) found.push(info);
+      else if (carries === null) note(info);
+    }
+    return { found, isSure };
+  };
 }
 
 function signal(processes: readonly ProcessInfo[], names: readonly NodeJS.Signals[]): void {
@@ -79,16 +111,18 @@ async function killOnLinux(target: KillTarget, options: KillOptions): Promise<nu
   const start = performance.now();
   const graceEnd = start + (options.graceMs ?? KILL_GRACE_MS);
   const deadline = start + (options.deadlineMs ?? KILL_DEADLINE_MS);
-  let living = findCommandProcesses(target, cgroups);
+  const search = createSearch(target, cgroups);
+  let { found: living, isSure } = search();
   const warned = new Set<string>();
   while (living.length > 0 && performance.now() < graceEnd) {
     const fresh = living.filter(({ pid, startTime }) => !warned.has(`${pid}/${startTime}`));
     signal(fresh, ['SIGTERM', 'SIGCONT']);
     for (const { pid, startTime } of fresh) warned.add(`${pid}/${startTime}`);
     await delay(SEARCH_INTERVAL_MS);
-    living = findCommandProcesses(target, cgroups);
+    ({ found: living, isSure } = search());
   }
-  let emptySearches = living.length === 0 ? 1 : 0;
+  let emptySearches = living.length === 0 && isSure ? 1 : 0;
+  let unsureEnd = performance.now() + MAX_UNSURE_MS;
   while (emptySearches < 2 && performance.now() < deadline) {
     if (living.length > 0) {
       cgroups?.kill(target.commandId);
@@ -96,8 +130,10 @@ async function killOnLinux(target: KillTarget, options: KillOptions): Promise<nu
     }
     // A storm of forks is outrun without a pause; killed processes need a moment to go.
     await delay(emptySearches > 0 ? 1 : 5);
-    living = findCommandProcesses(target, cgroups);
-    emptySearches = living.length === 0 ? emptySearches + 1 : 0;
+    ({ found: living, isSure } = search());
+    if (living.length > 0) unsureEnd = performance.now() + MAX_UNSURE_MS;
+    const isEmpty = living.length === 0 && (isSure || performance.now() > unsureEnd);
+    emptySearches = isEmpty ? emptySearches + 1 : 0;
   }
   cgroups?.remove(target.commandId);
   return living.length;

@@ -9,6 +9,8 @@ import { listPids } from './proc.ts';
 
 /** Disks reported at most. */
 const MAX_DISKS = 16;
+/** Longest mount point that the protocol takes, characters. */
+const MAX_MOUNT_LENGTH = 512;
 /** A file system that does not answer (a dead network mount) is left out after this time, milliseconds. */
 const STATFS_DEADLINE_MS = 1_000;
 const onWindows = process.platform === 'win32';
@@ -67,7 +69,13 @@ async function disks(): Promise<AgentMetrics['disks']> {
     clearTimeout(timer);
     if (facts === null) return [];
     const totalBytes = facts.blocks * facts.bsize;
-    return [{ mount, totalBytes, usedBytes: totalBytes - facts.bfree * facts.bsize }];
+    return [
+      {
+        mount: mount.slice(0, MAX_MOUNT_LENGTH),
+        totalBytes,
+        usedBytes: totalBytes - facts.bfree * facts.bsize,
+      },
+    ];
   };
   return (await Promise.all(mountPoints().map(read))).flat();
 }
@@ -93,7 +101,9 @@ export function createMetricsReader(): () => Promise<AgentMetrics> {
   return async () => {
     const now = cpuTimes();
     const elapsed = now.total - before.total;
-    const cpuPercent = elapsed > 0 ? Math.round(((now.busy - before.busy) / elapsed) * 1000) / 10 : null;
+    // Times of a processor that is taken away or given back go back as well.
+    const busy = Math.max(0, now.busy - before.busy);
+    const cpuPercent = elapsed > 0 ? Math.round((busy / elapsed) * 1000) / 10 : null;
     before = now;
     const network = networkBytes();
     const processCount = listPids().length;

@@ -2,6 +2,7 @@
  * What Linux tells about processes in /proc. Everything answers null or nothing on other systems.
  */
 import { readdirSync, readFileSync } from 'node:fs';
+import { errorCode } from './log.ts';
 
 export interface ProcessInfo {
   pid: number;
@@ -48,15 +49,24 @@ export function listPids(): number[] {
   }
 }
 
-/** True when the environment the process was started with holds exactly this `NAME=value`. */
-export function hasEnvironmentEntry(pid: number, entry: string): boolean {
+/**
+ * Does the environment the process was started with hold exactly this `NAME=value`? Null: there is none to read, because it
+ * is gone, becomes another program right now, or is of the kernel.
+ */
+export function findEnvironmentEntry(pid: number, entry: string): boolean | null {
   try {
     const environment = readFileSync(`/proc/${pid}/environ`, 'latin1');
+    if (environment === '') return null;
     return environment.startsWith(`${entry}\0`) || environment.includes(`\0${entry}\0`);
-  } catch {
-    return false;
+  } catch (error) {
+    // Of a user whose processes are none of ours to read.
+    return errorCode(error) === 'EACCES' ? false : null;
   }
 }
+
+/** True when the environment the process was started with holds exactly this `NAME=value`. */
+export const hasEnvironmentEntry = (pid: number, entry: string): boolean =>
+  findEnvironmentEntry(pid, entry) === true;
 
 /** True when this very process (not another one with its pid) lives. A null start time means: any with that pid. */
 export function isAlive(pid: number, startTime: string | null): boolean {

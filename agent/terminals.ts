@@ -142,7 +142,13 @@ export async function createTerminals(deps: TerminalsDeps): Promise<Terminals> {
     });
     const processStart = readProcess(session.pid)?.startTime ?? null;
     const facts = { pid: session.pid, processStart, bootId: readBootId() };
-    writeFileSync(record, JSON.stringify(facts), { mode: 0o600 });
+    try {
+      writeFileSync(record, JSON.stringify(facts), { mode: 0o600 });
+    } catch (error) {
+      // It runs, and nobody could end it if this process were killed: it ends, and says so itself.
+      log.error('terminal_failed', { sessionId, err: errorText(error) });
+      void session.close('terminal_failed');
+    }
     return session;
   };
 

@@ -61,7 +61,8 @@ export function createLiveSocket(
 
   const ping = setInterval(() => {
     if (missedPongs >= MAX_MISSED_PONGS) return ws.terminate();
-    missedPongs++;
+    // One that is not read cannot be heard: its time begins when it is.
+    missedPongs = ws.isPaused ? 0 : missedPongs + 1;
     ws.ping();
   }, PING_INTERVAL_MS);
 

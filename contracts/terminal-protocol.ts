@@ -90,12 +90,12 @@ export const terminalAgentFrames = [
     sessionId,
     /** `exited`, or why it was ended or could not begin. */
     reason: z.string().max(1024),
-    exitCode: z.int().nullable(),
-    signal: z.int().nullable(),
+    exitCode: z.int32().nullable(),
+    signal: z.int32().nullable(),
     /** Length of all output. */
     outputBytes: offset,
     /** Processes that could not be killed. */
-    survivors: z.int().min(0),
+    survivors: z.int32().min(0),
   }),
   z.object({ type: z.literal('terminal.alive'), sessionIds: z.array(sessionId).max(1_024) }),
 ] as const;

@@ -38,18 +38,19 @@ export async function readTerminalLogTail(
   return rows.reverse();
 }
 
-/** Entries that are newer than this one, oldest first. */
+/** Entries that are newer than this one, without those that are known, oldest first. */
 export const readTerminalLogAfter = (
   db: Queryable,
   ownerId: string | undefined,
-  after: number,
+  { after, known }: { after: number; known: readonly number[] },
   limit: number,
 ): Promise<TerminalLogRow[]> =>
   query<TerminalLogRow>(
     db,
-    `select id, entry from terminal_log where id > :after ${ownerId === undefined ? '' : 'and owner_id = :ownerId'}
+    `select id, entry from terminal_log where id > :after and id <> all(cast(:known as bigint[]))
+       ${ownerId === undefined ? '' : 'and owner_id = :ownerId'}
      order by id limit :limit`,
-    { after, limit, ...(ownerId !== undefined && { ownerId }) },
+    { after, known: [...known], limit, ...(ownerId !== undefined && { ownerId }) },
   );
 
 export async function deleteOldTerminalLog(db: Queryable, olderThan: Date, limit: number): Promise<number> {

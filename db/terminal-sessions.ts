@@ -117,15 +117,15 @@ export function listTerminalSessions(
   );
 }
 
-/** The agent has made it. Undefined when it has ended meanwhile. */
+/** The agent has made it. Undefined when it has ended meanwhile, or is not the agent's. */
 export const markTerminalOpened = (
   db: Queryable,
-  session: { id: string; shell: string },
+  session: { id: string; agentId: string; shell: string },
 ): Promise<TerminalSessionRow | undefined> =>
   queryOne<TerminalSessionRow>(
     db,
     `update terminal_sessions set state = 'open', shell = :shell, opened_at = now()
-     where id = :id and state = 'opening' returning ${columns}`,
+     where id = :id and agent_id = :agentId and state = 'opening' returning ${columns}`,
     session,
   );
 
@@ -150,18 +150,18 @@ export interface TerminalEnd {
   outputBytes: number | null;
 }
 
-/** Undefined when it had ended already. */
+/** Undefined when it had ended already, or is not the agent's. */
 export const endTerminalSession = (
   db: Queryable,
-  id: string,
+  { id, agentId }: Pick<TerminalSessionRow, 'id' | 'agentId'>,
   end: TerminalEnd,
 ): Promise<TerminalSessionRow | undefined> =>
   queryOne<TerminalSessionRow>(
     db,
     `update terminal_sessions set state = 'ended', ended_at = now(), end_reason = :reason, exit_code = :exitCode,
             signal = :signal, survivors = :survivors, output_bytes = :outputBytes
-     where id = :id and state <> 'ended' returning ${columns}`,
-    { id, ...end },
+     where id = :id and agent_id = :agentId and state <> 'ended' returning ${columns}`,
+    { id, agentId, ...end },
   );
 
 /** Open sessions of an agent: those it named, and those older than its connection, which it should have named. */
@@ -184,10 +184,10 @@ export const listOverdueTerminals = (
   db: Queryable,
   graceMs: number,
   limit: number,
-): Promise<{ id: string }[]> =>
-  query<{ id: string }>(
+): Promise<Pick<TerminalSessionRow, 'id' | 'agentId'>[]> =>
+  query<Pick<TerminalSessionRow, 'id' | 'agentId'>>(
     db,
-    `select id from terminal_sessions
+    `select id, agent_id as "agentId" from terminal_sessions
      where state <> 'ended' and ends_before < now() - :graceMs * interval '1 millisecond'
      order by ends_before limit :limit`,
     { graceMs, limit },

@@ -14,6 +14,7 @@ import {
   PING_INTERVAL_MS,
   PRESENCE_INTERVAL_MS,
   PROTOCOL_VERSION,
+  type TerminalAgentFrame,
 } from '../../contracts/agent-protocol.ts';
 import { isProblem } from '../../contracts/errors.ts';
 import { agentTaskQueue } from '../../contracts/workflow-io.ts';
@@ -211,7 +212,7 @@ export function createBridge(deps: BridgeDeps): Bridge {
           epoch: session.epoch,
           journalSeq: frame.journalSeq,
           running: frame.running,
-          draining: registry.isDraining(agentId),
+          draining: registry.saysDraining(agentId),
           metrics: frame.metrics,
           systemInfo: beside.systemInfo ?? null,
         });
@@ -225,17 +226,32 @@ export function createBridge(deps: BridgeDeps): Bridge {
         if (countError(socket) <= MAX_LOGGED_ERRORS)
           log.warn({ event: 'agent_error', agentId, code: frame.code, message: frame.message });
         break;
+      case 'terminal.alive':
+        // Said once a connection: unheard, nobody would ask for the output of these sessions from where it broke off.
+        return terminal(socket, frame, bytes, () =>
+          socket.close(closeCodes.goingAway, 'could not look up terminals; connect again'),
+        );
       case 'terminal.opened':
       case 'terminal.attached':
       case 'terminal.inputAck':
       case 'terminal.closed':
-      case 'terminal.alive':
-        if (registry.find(agentId) === socket) track(deps.terminals.onFrame(agentId, frame));
-        break;
+        return terminal(socket, frame, bytes);
       case 'hello':
         break;
     }
     socket.stored(bytes);
+  };
+
+  const terminal = (
+    socket: AgentSocket,
+    frame: TerminalAgentFrame,
+    bytes: number,
+    onLost?: () => void,
+  ): void => {
+    if (registry.find(socket.agentId) !== socket) return socket.stored(bytes);
+    const heard = deps.terminals.onFrame(socket, frame).finally(() => socket.stored(bytes));
+    heard.catch(() => onLost?.());
+    track(heard);
   };
 
   /** One claim of a socket at a time: an agent that floods takes one connection of the pool, not all. */

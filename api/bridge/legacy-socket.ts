@@ -64,6 +64,8 @@ export function createLegacySocket(
   const { dialect } = registration;
   /** Commands written to the peer and not answered, oldest first. */
   const out = new Map<string, Evidence>();
+  /** One that was written is not in `out` any more, and was not answered. */
+  let hasForgotten = false;
   /** Commands whose cancel came before their run frame. */
   const refused = new Set<string>();
   let session: Session | undefined;
@@ -128,7 +130,7 @@ export function createLegacySocket(
     );
     if (!isWritten) return;
     const [oldest] = out.keys();
-    if (out.size >= MAX_REMEMBERED && oldest !== undefined) out.delete(oldest);
+    if (out.size >= MAX_REMEMBERED && oldest !== undefined) hasForgotten = out.delete(oldest);
     out.set(commandId, { digest, journalId: hello.journalId, outputCapBytes: act.outputCapBytes });
     expectAnswer(commandId);
   };
@@ -150,7 +152,11 @@ export function createLegacySocket(
   /** There is no word for it in any dialect: what has left goes on, what has not never will. */
   const cancel = (commandId: string, reason: string): void => {
     if (out.has(commandId)) return;
-    if (refused.size < MAX_REMEMBERED) refused.add(commandId);
+    const [oldest] = refused;
+    if (refused.size >= MAX_REMEMBERED && oldest !== undefined) refused.delete(oldest);
+    refused.add(commandId);
+    // It may be one of those.
+    if (hasForgotten) return;
     report(resultFrame(commandId, NO_DIGEST, { outcome: 'canceled', reason }));
   };
 

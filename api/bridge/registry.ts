@@ -14,6 +14,8 @@ export interface Registry extends LocalSockets {
   /** Mark an agent as draining: it gets no new commands. */
   drain(agentId: string): void;
   isDraining(agentId: string): boolean;
+  /** As it says of itself; what an operator wants is known where it was said. */
+  saysDraining(agentId: string): boolean;
   /** An operator wants the agent to take nothing new, or lets it work again; what it says of itself stays. */
   hold(agentId: string, isHeld: boolean): void;
   size(): number;
@@ -41,6 +43,7 @@ export function createRegistry(): Registry {
     all: () => [...sockets.values()],
     drain: (agentId) => void draining.add(agentId),
     isDraining,
+    saysDraining: (agentId) => draining.has(agentId),
     hold(agentId, isHeld) {
       if (isHeld && sockets.has(agentId)) held.add(agentId);
       else held.delete(agentId);

@@ -116,7 +116,8 @@ export function createWire(ws: WebSocket, events: WireEvents): Wire {
     close,
     checkAlive() {
       if (!answeredPing && !ws.isPaused) return ws.terminate();
-      answeredPing = false;
+      // One that is not read cannot be heard: its time begins when it is.
+      answeredPing = ws.isPaused;
       if (ws.readyState === ws.OPEN) ws.ping();
     },
   };

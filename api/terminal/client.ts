@@ -14,6 +14,8 @@ import {
 import { createLiveSocket } from '../live-socket.ts';
 import type { Relay, RelayClient } from './relay.ts';
 
+/** A character of UTF-8 has one more at most. */
+const MAX_HELD_BYTES = 3;
 /** A client may take this long to read the last output before it is cut off, milliseconds. */
 const LAST_READ_MS = 30_000;
 
@@ -41,8 +43,11 @@ export function createTerminalClient(ws: WebSocket, deps: TerminalClientDeps): T
   const { isBinary, transport } = deps;
   let relay: Relay | null = null;
   let isReady = false;
+  let isExpelled = false;
   let deadline: NodeJS.Timeout | undefined;
   let decoder = new StringDecoder('utf8');
+  /** The newest bytes of output that the decoder was given. */
+  let last: Buffer = Buffer.alloc(0);
   ws.pause();
 
   const live = createLiveSocket(ws, {
@@ -78,7 +83,10 @@ export function createTerminalClient(ws: WebSocket, deps: TerminalClientDeps): T
   };
   const outputText = (offset: number, bytes: Buffer): void => {
     const end = offset + bytes.length;
-    const frame: TerminalFrame = { type: 'output', data: { chunk: decoder.write(bytes), offset: end } };
+    const chunk = decoder.write(bytes);
+    last = Buffer.concat([last, bytes.subarray(-MAX_HELD_BYTES)]).subarray(-MAX_HELD_BYTES);
+    // Whoever comes back needs the beginning of the last character again.
+    const frame: TerminalFrame = { type: 'output', data: { chunk, offset: end - heldBytes(last) } };
     ws.send(JSON.stringify(frame), (error) => {
       if (!error) relay?.ack(client, end);
     });
@@ -87,6 +95,7 @@ export function createTerminalClient(ws: WebSocket, deps: TerminalClientDeps): T
   const client: TerminalClient = {
     begin(to, deadlineMs) {
       relay = to;
+      if (isExpelled) client.expel();
       if (live.closed.aborted) return to.drop(client);
       if (isReady) return;
       deadline = setTimeout(() => {
@@ -98,6 +107,7 @@ export function createTerminalClient(ws: WebSocket, deps: TerminalClientDeps): T
       isReady = true;
       clearTimeout(deadline);
       decoder = new StringDecoder('utf8');
+      last = Buffer.alloc(0);
       send({ type: 'ready', data: { ...deps.session(), mode: 'interactive', read_only: false, offset } });
       ws.resume();
     },
@@ -128,6 +138,8 @@ export function createTerminalClient(ws: WebSocket, deps: TerminalClientDeps): T
       leave(code, message);
     },
     expel() {
+      // Its session may still be on its way.
+      isExpelled = true;
       relay?.close('its credential has ended');
       leave(terminalCloseCodes.policy, 'the session has ended');
     },
@@ -156,4 +168,15 @@ function parseFrame(bytes: Buffer): TerminalClientFrame | 'unknown' | undefined 
   if (typeof value !== 'object' || value === null || !('type' in value)) return undefined;
   const parsed = terminalClientFrameSchema.safeParse(value);
   return parsed.success ? parsed.data : 'unknown';
+}
+
+/** How many bytes at the end are the beginning of a character. */
+function heldBytes(bytes: Buffer): number {
+  for (let count = 1; count <= bytes.length; count++) {
+    const byte = bytes[bytes.length - count] ?? 0;
+    if ((byte & 0xc0) === 0x80) continue;
+    const length = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc0 ? 2 : 1;
+    return count < length ? count : 0;
+  }
+  return 0;
 }

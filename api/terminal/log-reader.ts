@@ -12,6 +12,11 @@ import { createLiveSocket } from '../live-socket.ts';
 
 /** The log is looked at again this often: what is typed has no event of its own, milliseconds. */
 const LOOK_EVERY_MS = 1_000;
+/**
+ * Ids are given out before commits: an entry may be there only so long after one with a higher id, milliseconds. Above the
+ * longest that a statement runs.
+ */
+const LATE_MS = 20_000;
 
 export interface LogReader {
   expel(): void;
@@ -25,15 +30,30 @@ export function createLogReader(
   const { domain, hub, shutdown } = deps;
   const live = createLiveSocket(ws, { shutdown, onFrame: () => undefined });
   const send = (frame: TerminalFrame): void => live.send(frame);
-  let last = 0;
+  /** All entries up to this one were told, or are not for this reader. */
+  let floor = 0;
+  /** Those above it that were told. */
+  let told = new Set<number>();
+  /** The newest that was told, by when, oldest first. */
+  let newest: { id: number; atMs: number }[] = [];
   let isLooking = false;
   let again = false;
 
   const tell = (rows: readonly TerminalLogRow[]): void => {
     for (const { id, entry } of rows) {
       send({ type: 'output', data: { chunk: `${JSON.stringify(entry)}\n` } });
-      last = id;
+      told.add(id);
     }
+    const last = rows.at(-1);
+    if (last !== undefined) newest.push({ id: last.id, atMs: performance.now() });
+  };
+  const raiseFloor = (): void => {
+    const before = performance.now() - LATE_MS;
+    const late = newest.filter(({ atMs }) => atMs < before);
+    if (late.length === 0) return;
+    floor = Math.max(floor, ...late.map(({ id }) => id));
+    newest = newest.slice(late.length);
+    told = new Set([...told].filter((id) => id > floor));
   };
   const look = async (): Promise<void> => {
     if (isLooking) {
@@ -44,7 +64,8 @@ export function createLogReader(
     try {
       do {
         again = false;
-        tell(await followTerminalLog(domain, viewer.principal, last));
+        raiseFloor();
+        tell(await followTerminalLog(domain, viewer.principal, { after: floor, known: [...told] }));
         await live.drained();
       } while (again && !live.closed.aborted);
     } catch (err) {
@@ -60,7 +81,9 @@ export function createLogReader(
       type: 'ready',
       data: { session_id: wireTerminalId(randomUUID()), mode: 'read', read_only: true },
     });
-    tell(await readTerminalLog(domain, viewer.principal));
+    const tail = await readTerminalLog(domain, viewer.principal);
+    floor = (tail[0]?.id ?? 1) - 1;
+    tell(tail);
     if (live.closed.aborted) return;
     const timer = setInterval(() => void look(), LOOK_EVERY_MS);
     const unsubscribe = hub.subscribe(({ row }) => {

@@ -39,7 +39,7 @@ export interface RecorderDeps {
   isOn: boolean;
   recordsInput: boolean;
   /** Where an earlier process ended. */
-  resume: { position: number; offset: number; bytes: number; isTruncated: boolean };
+  resume: { offset: number; bytes: number; isTruncated: boolean };
   store(chunk: RecordingChunk): Promise<void>;
   onRoom(): void;
   onError(error: unknown): void;
@@ -48,7 +48,8 @@ export interface RecorderDeps {
 export function createRecorder(deps: RecorderDeps): Recorder {
   const { resume } = deps;
   let offset = resume.offset;
-  let position = resume.position;
+  /** Of the first byte of output in `parts`; null while there is none. */
+  let from: number | null = null;
   let total = resume.bytes;
   let isOn = deps.isOn && !resume.isTruncated;
   let isTruncated = resume.isTruncated;
@@ -85,15 +86,16 @@ export function createRecorder(deps: RecorderDeps): Recorder {
     const size = gathered;
     const chunk: RecordingChunk = {
       sessionId: deps.sessionId,
-      position: position++,
       bytes: Buffer.concat(parts),
       marks,
+      fromOffset: from ?? offset,
       recordedOffset: offset,
       isTruncated,
     };
     parts = [];
     marks = [];
     gathered = 0;
+    from = null;
     storing = storing
       .then(() => deps.store(chunk))
       .catch(deps.onError)
@@ -110,8 +112,11 @@ export function createRecorder(deps: RecorderDeps): Recorder {
       if (end <= offset) return;
       const missing = at - offset;
       const fresh = missing < 0 ? bytes.subarray(-missing) : bytes;
+      // The output of a chunk has no gap.
+      if (missing > 0) store();
       offset = end;
       if (!isOn) return;
+      from ??= end - fresh.length;
       if (missing > 0) mark([now(), 'm', `${missing} bytes of output are missing here`]);
       addBytes('o', fresh);
     },

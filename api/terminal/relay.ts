@@ -7,6 +7,8 @@
  *  B. After an attach, output is only recorded until the agent has answered the last one: what comes before is of an old
  *     position.
  *  C. Input is kept until the PTY has it, and sent again from the offset that the agent names.
+ *  D. An agent that came back may go on ahead of what was lost with its connection, before it is asked from where: that
+ *     comes again, and is not recorded until then. What it has not kept is missing from where it says that it begins.
  */
 import {
   createTerminalEncoder,
@@ -100,6 +102,9 @@ export function createRelay(deps: RelayDeps): Relay {
   let inputEnd = 0;
   let inputTaken = 0;
   let isHeld = false;
+  /** What an agent that was away may not have heard. */
+  let size: { cols: number; rows: number } | null = null;
+  let endReason: string | null = null;
 
   const tellAck = (): void => {
     if (attaching !== null || client === null || !recorder.hasRoom()) return;
@@ -113,6 +118,9 @@ export function createRelay(deps: RelayDeps): Relay {
   };
   const sendInput = ({ offset, bytes }: { offset: number; bytes: Buffer }): void =>
     void deps.sendBytes(encode(offset, bytes));
+  const tellSize = (): void => void (size !== null && send({ type: 'terminal.resize', sessionId, ...size }));
+  const tellEnd = (): void =>
+    void (endReason !== null && send({ type: 'terminal.close', sessionId, reason: endReason }));
   const releaseInput = (taken: number): void => {
     inputTaken = Math.max(inputTaken, taken);
     waiting = waiting.filter(({ offset, bytes }) => offset + bytes.length > inputTaken);
@@ -145,6 +153,8 @@ export function createRelay(deps: RelayDeps): Relay {
       send({ type: 'terminal.detach', sessionId });
     },
     agentBack() {
+      tellSize();
+      tellEnd();
       if (attaching?.isForClient) return attach(true, attaching.offset);
       // Not made before the connection broke, or made and `terminal.opened` was lost: the answer tells.
       attach(false, client === null ? recorder.offset() : given);
@@ -172,7 +182,9 @@ export function createRelay(deps: RelayDeps): Relay {
     output(offset, bytes) {
       const isWithin = offset + bytes.length <= ackTold + TERMINAL_WINDOW_BYTES + TERMINAL_CHUNK_BYTES;
       if (attaching === null && !isWithin) return false;
-      recorder.output(offset, bytes);
+      // D
+      if (offset <= recorder.offset() || (attaching === null && offset === given))
+        recorder.output(offset, bytes);
       if (attaching !== null || client === null || offset !== given) return true;
       given += bytes.length;
       client.output(offset, bytes);
@@ -200,9 +212,13 @@ export function createRelay(deps: RelayDeps): Relay {
     },
     resize(cols, rows) {
       recorder.resize(cols, rows);
-      send({ type: 'terminal.resize', sessionId, cols, rows });
+      size = { cols, rows };
+      tellSize();
     },
-    close: (reason) => void send({ type: 'terminal.close', sessionId, reason }),
+    close(reason) {
+      endReason ??= reason;
+      tellEnd();
+    },
     async finish(end) {
       const last = client;
       client = null;

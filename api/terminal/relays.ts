@@ -10,7 +10,7 @@ import { terminalCloseCodes } from '../../contracts/terminals.ts';
 import type { DomainDeps, Log } from '../../domain/deps.ts';
 import type { TerminalLimits } from '../../domain/terminal/limits.ts';
 import { writeTerminalLog } from '../../domain/terminal/log.ts';
-import { recordingPosition, storeRecording } from '../../domain/terminal/recording.ts';
+import { storeRecording } from '../../domain/terminal/recording.ts';
 import type { TerminalSessionRow } from '../../domain/terminal/sessions.ts';
 import {
   isAgentElsewhere,
@@ -27,7 +27,8 @@ import { type ClosedFrame, createRelay, type Relay, type RelayClient } from './r
 
 /** What the bridge hands over. */
 export interface TerminalPort {
-  onFrame(agentId: string, frame: TerminalAgentFrame): Promise<void>;
+  /** Rejects when it could not be looked up or written down. */
+  onFrame(socket: AgentSocket, frame: TerminalAgentFrame): Promise<void>;
   /** False: that is no output, or more than its window allows. */
   onBytes(socket: AgentSocket, frame: Buffer): boolean;
 }
@@ -57,6 +58,17 @@ export function createRelays(deps: {
 }): Relays {
   const { domain, registry, log } = deps;
   const relays = new Map<string, Relay>();
+  const turns = new Map<string, Promise<void>>();
+
+  /** One after the other of an agent: one that floods takes one connection of the pool, not all. */
+  const inTurn = (agentId: string, work: () => Promise<void>): Promise<void> => {
+    const before = turns.get(agentId) ?? Promise.resolve();
+    const turn = before.catch(() => undefined).then(work);
+    turns.set(agentId, turn);
+    const leave = (): void => void (turns.get(agentId) === turn && turns.delete(agentId));
+    turn.then(leave, leave);
+    return turn;
+  };
 
   const sendTo = (agentId: string, frame: TerminalServerFrame): boolean => {
     const socket = registry.find(agentId);
@@ -71,7 +83,7 @@ export function createRelays(deps: {
     return true;
   };
 
-  const make = (session: TerminalSessionRow, position: number): Relay => {
+  const make = (session: TerminalSessionRow): Relay => {
     const { id: sessionId, agentId } = session;
     const onError = (err: unknown): void => log.error({ event: 'terminal_record_failed', sessionId, err });
     const relay: Relay = createRelay({
@@ -82,7 +94,6 @@ export function createRelays(deps: {
         isOn: session.isRecorded,
         recordsInput: session.recordsInput,
         resume: {
-          position,
           offset: session.recordedOffset,
           bytes: session.recordingBytes,
           isTruncated: session.recordingTruncated,
@@ -117,14 +128,17 @@ export function createRelays(deps: {
     // What was seen and typed stands in the database before its end does.
     await relay?.store();
     try {
-      await recordTerminalEnd(domain, sessionId, { ...end, outputBytes });
+      await recordTerminalEnd(domain, { id: sessionId, agentId }, { ...end, outputBytes });
       sendTo(agentId, { type: 'terminal.closedAck', sessionId });
     } finally {
       await relay?.finish(end);
     }
   };
 
-  const alive = async (agentId: string, sessionIds: readonly string[]): Promise<void> => {
+  const alive = async (socket: AgentSocket, sessionIds: readonly string[]): Promise<void> => {
+    const { agentId } = socket;
+    // It has connected again meanwhile: what lived at that time is told anew.
+    if (registry.find(agentId) !== socket) return;
     const { living, lostIds } = await reconcileTerminals(domain, agentId, sessionIds);
     for (const id of lostIds) await finish(id, lost);
     const known = new Set(living.map(({ id }) => id));
@@ -132,30 +146,28 @@ export function createRelays(deps: {
       if (!known.has(sessionId)) sendTo(agentId, { type: 'terminal.close', sessionId, reason: 'unknown' });
     }
     for (const session of living) {
-      const position = relays.has(session.id) ? 0 : await recordingPosition(domain, session.id);
-      // Looked at again: a client may have come meanwhile.
-      const relay = relays.get(session.id) ?? make(session, position);
+      const relay = relays.get(session.id) ?? make(session);
       relay.agentBack();
       if (session.endRequestedAt !== null) relay.close(session.endRequestedReason ?? 'ended by request');
     }
   };
 
   return {
-    async onFrame(agentId, frame) {
-      if (frame.type === 'terminal.alive') return alive(agentId, frame.sessionIds);
+    async onFrame(socket, frame) {
+      const { agentId } = socket;
+      if (frame.type === 'terminal.alive') return inTurn(agentId, () => alive(socket, frame.sessionIds));
       const relay = relays.get(frame.sessionId);
       if (relay !== undefined && relay.agentId !== agentId) return;
       switch (frame.type) {
         case 'terminal.opened':
           relay?.opened();
-          await noteTerminalOpened(domain, frame.sessionId, frame.shell);
-          return;
+          return inTurn(agentId, () => noteTerminalOpened(domain, { ...frame, agentId }));
         case 'terminal.attached':
           return relay?.attached(frame);
         case 'terminal.inputAck':
           return relay?.inputTaken(frame.offset);
         case 'terminal.closed':
-          return closed(agentId, frame);
+          return inTurn(agentId, () => closed(agentId, frame));
       }
     },
     onBytes(socket, bytes) {
@@ -169,14 +181,14 @@ export function createRelays(deps: {
     },
     async open(session, client, limits) {
       const { id: sessionId, agentId, cols, rows } = session;
-      const relay = make(session, 0);
+      const relay = make(session);
       relay.takeNew(client);
       const { idleMs, detachedMs, maxMs } = limits;
       if (sendTo(agentId, { type: 'terminal.open', sessionId, cols, rows, idleMs, detachedMs, maxMs })) {
         return relay;
       }
       relays.delete(sessionId);
-      await recordTerminalEnd(domain, sessionId, lost);
+      await recordTerminalEnd(domain, session, lost);
       return null;
     },
     find: (sessionId) => relays.get(sessionId),

@@ -59,12 +59,12 @@ export async function readTerminalLog(
   return readTerminalLogTail(deps.db, ownerOf(principal), limit);
 }
 
-/** What came after an entry. @throws forbidden */
+/** What came after an entry, without those that are known. @throws forbidden */
 export async function followTerminalLog(
   deps: Pick<DomainDeps, 'db'>,
   principal: Principal,
-  after: number,
+  from: { after: number; known: readonly number[] },
 ): Promise<TerminalLogRow[]> {
   assertCan(principal, 'list', 'terminal');
-  return readTerminalLogAfter(deps.db, ownerOf(principal), after, PAGE);
+  return readTerminalLogAfter(deps.db, ownerOf(principal), from, PAGE);
 }

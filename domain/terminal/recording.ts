@@ -6,9 +6,11 @@ import { StringDecoder } from 'node:string_decoder';
 import { setTimeout as delay } from 'node:timers/promises';
 import { problem } from '../../contracts/errors.ts';
 import type { RecordingMark } from '../../contracts/terminals.ts';
+import { inTransaction, type Trx } from '../../db/database.ts';
 import {
   insertRecordingChunk,
-  nextRecordingPosition,
+  isLastChunk,
+  lockRecording,
   type RecordingChunk,
   readRecordingChunks,
 } from '../../db/terminal-recordings.ts';
@@ -24,20 +26,52 @@ const PAGE = 16;
 const MAX_ATTEMPTS = 5;
 const RETRY_PAUSE_MS = 500;
 
-/** Where a recording goes on after this process took a session over. */
-export const recordingPosition = (deps: Pick<DomainDeps, 'db'>, sessionId: string): Promise<number> =>
-  nextRecordingPosition(deps.db, sessionId);
-
-/** @throws when the database stays away */
+/**
+ * Store what comes next of a recording. While an agent goes from one process of the API to another both may have the same
+ * output: what is stored already is left out. @throws when the database stays away
+ */
 export async function storeRecording(deps: Pick<DomainDeps, 'db'>, chunk: RecordingChunk): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await insertRecordingChunk(deps.db, chunk);
+      return await inTransaction(deps.db, (trx) => storeFresh(trx, chunk));
     } catch (error) {
       if (attempt >= MAX_ATTEMPTS) throw error;
       await delay(RETRY_PAUSE_MS);
     }
   }
+}
+
+async function storeFresh(trx: Trx, chunk: RecordingChunk): Promise<void> {
+  const stored = await lockRecording(trx, chunk.sessionId);
+  if (stored === undefined) return;
+  // With no output that is new it may be the attempt before, whose answer was lost.
+  if (stored.offset >= chunk.recordedOffset && (await isLastChunk(trx, chunk))) return;
+  const fresh = withoutOutput(chunk, stored.offset - chunk.fromOffset);
+  if (fresh.marks.length > 0) await insertRecordingChunk(trx, fresh);
+}
+
+/** The chunk without the first bytes of its output. */
+function withoutOutput(chunk: RecordingChunk, skipBytes: number): RecordingChunk {
+  const marks: RecordingMark[] = [];
+  const parts: Buffer[] = [];
+  let left = skipBytes;
+  let at = 0;
+  for (const mark of chunk.marks) {
+    const [ms, kind, what] = mark;
+    if (kind === 'o') {
+      const skipped = Math.min(what, Math.max(0, left));
+      left -= skipped;
+      if (skipped < what) marks.push([ms, 'o', what - skipped]);
+      parts.push(chunk.bytes.subarray(at + skipped, at + what));
+      at += what;
+    } else if (kind === 'i') {
+      marks.push(mark);
+      parts.push(chunk.bytes.subarray(at, at + what));
+      at += what;
+      // What it says is missing before output that is stored, is not.
+    } else if (kind === 'r' || left <= 0) marks.push(mark);
+  }
+  return { ...chunk, marks, bytes: Buffer.concat(parts) };
 }
 
 /**

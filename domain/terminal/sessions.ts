@@ -29,6 +29,7 @@ import {
   type TerminalEnd,
   type TerminalSessionRow,
 } from '../../db/terminal-sessions.ts';
+import { plainText } from '../agents/plain-text.ts';
 import { pageOfRows, uuidPositionOf } from '../cursor.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
 import { assertCan, can, grantOf } from '../policy.ts';
@@ -116,9 +117,13 @@ const lockTerminalsOf = (trx: Trx, principalId: string): Promise<void> =>
     id: principalId,
   });
 
-/** The agent has made it. False when it has ended meanwhile. */
-export async function noteTerminalOpened(deps: DomainDeps, id: string, shell: string): Promise<boolean> {
-  return (await markTerminalOpened(deps.db, { id, shell })) !== undefined;
+/** The agent has made it. Nothing when it has ended meanwhile, or is not its own. */
+export async function noteTerminalOpened(
+  deps: DomainDeps,
+  opened: { sessionId: string; agentId: string; shell: string },
+): Promise<void> {
+  const { sessionId: id, agentId, shell } = opened;
+  await markTerminalOpened(deps.db, { id, agentId, shell: plainText(shell) });
 }
 
 /**
@@ -208,13 +213,16 @@ export async function endTerminal(
   });
 }
 
-/** A session has ended, as its agent says. Nothing when it had. */
-export async function recordTerminalEnd(deps: DomainDeps, id: string, end: TerminalEnd): Promise<void> {
-  await transact(deps, (unit) => settleTerminal(unit, id, end));
+type SessionRef = Pick<TerminalSessionRow, 'id' | 'agentId'>;
+
+/** A session has ended, as its agent says. Nothing when it had, or is not its own. */
+export async function recordTerminalEnd(deps: DomainDeps, ref: SessionRef, end: TerminalEnd): Promise<void> {
+  await transact(deps, (unit) => settleTerminal(unit, ref, { ...end, reason: plainText(end.reason) }));
 }
 
-async function settleTerminal(unit: Unit, id: string, end: TerminalEnd): Promise<void> {
-  const session = await endTerminalSession(unit.trx, id, end);
+async function settleTerminal(unit: Unit, ref: SessionRef, end: TerminalEnd): Promise<void> {
+  const { id } = ref;
+  const session = await endTerminalSession(unit.trx, ref, end);
   if (session === undefined) return;
   unit.audit(server, {
     action: 'terminal.close',
@@ -262,7 +270,7 @@ export async function reconcileTerminals(
   return transact(deps, async (unit) => {
     const rows = await listTerminalsToReconcile(unit.trx, agentId, alive);
     const lostIds = rows.map(({ id }) => id).filter((id) => !named.has(id));
-    for (const id of lostIds) await settleTerminal(unit, id, lost);
+    for (const id of lostIds) await settleTerminal(unit, { id, agentId }, lost);
     return { living: rows.filter(({ id }) => named.has(id)), lostIds };
   });
 }
@@ -271,7 +279,7 @@ export async function reconcileTerminals(
 export async function endOverdueTerminals(deps: DomainDeps, limit: number): Promise<number> {
   return transact(deps, async (unit) => {
     const overdue = await listOverdueTerminals(unit.trx, TERMINAL_OVERDUE_MS, limit);
-    for (const { id } of overdue) await settleTerminal(unit, id, lost);
+    for (const ref of overdue) await settleTerminal(unit, ref, lost);
     return overdue.length;
   });
 }

@@ -60,10 +60,10 @@ export function killScenarios({ createFixture }: AgentProgram): void {
       cat > ${pids}.sh <<'END'
 trap '' TERM
 echo $$ >> ${pids}
-sleep 0.02
+sleep 0.002
 setsid bash ${pids}.sh &
 END
-      bash ${pids}.sh & bash ${pids}.sh & sleep 60`;
+      bash ${pids}.sh & sleep 60`;
         const { session, frame, pids } = await start(hop);
         await waitFor('some hops', () => linesOf(pids).length > 20);
         session.send({ type: 'cancel', commandId: frame.commandId, reason: 'storm' });

@@ -1,6 +1,6 @@
 /** What every kind of agent must do: frames, output, connections, and its end. */
 import { randomUUID } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { AgentOptions } from '../../agent/agent.ts';
@@ -308,6 +308,22 @@ export function protocolScenarios({ createFixture }: AgentProgram): void {
       await agent.done;
       expect(linesOf(effectFile())).toEqual([]);
       await waitFor('the socket to close', () => !session.isOpen());
+    });
+
+    test('drain: is said again to a server that it comes back to', async () => {
+      fixture = await createFixture();
+      const agent = fixture.agent();
+      const session = await fixture.bridge.session();
+      const frame = runFrame(shellAct(`while [ ! -e ${effectFile()} ]; do sleep 0.05; done`));
+      session.send(frame);
+      await session.frame('started', frame.commandId);
+      const closed = agent.close({ drainMs: 20_000 });
+      await session.frame('draining');
+      session.terminate();
+      const again = await fixture.bridge.session(1);
+      await again.frame('draining');
+      writeFileSync(effectFile(), '');
+      await closed;
     });
 
     test('drain: what does not finish by the deadline is killed and reported', async () => {

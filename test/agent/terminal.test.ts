@@ -6,7 +6,7 @@ import { v7 as newId } from 'uuid';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Link } from '../../agent/link.ts';
 import { silentLog } from '../../agent/log.ts';
-import { isAlive } from '../../agent/proc.ts';
+import { hasEnvironmentEntry, isAlive, listPids } from '../../agent/proc.ts';
 import { createTerminals, type Terminals } from '../../agent/terminals.ts';
 import type { AgentFrame } from '../../contracts/agent-protocol.ts';
 import {
@@ -232,6 +232,21 @@ describe.runIf(process.platform === 'linux')('terminals of an agent', () => {
     expect(text(sessionId).replace(/[^~]/g, '')).toHaveLength(count);
     expect(text(sessionId).endsWith('END')).toBe(true);
     expect(closed).toMatchObject({ reason: 'exited', outputBytes: length(sessionId) });
+  });
+
+  test('that cannot be noted for the next agent process are ended, and leave nothing', async () => {
+    rmSync(join(directory, 'terminals'), { recursive: true });
+    const sessionId = newId();
+    terminals.receive({
+      ...{ type: 'terminal.open', sessionId, cols: 80, rows: 24 },
+      ...{ idleMs: LONG_MS, detachedMs: LONG_MS, maxMs: LONG_MS },
+    });
+    expect(await until('terminal.closed', sessionId)).toMatchObject({
+      reason: 'terminal_failed',
+      survivors: 0,
+    });
+    const mark = `STEELTHREAD_COMMAND_ID=${sessionId}`;
+    expect(listPids().filter((pid) => hasEnvironmentEntry(pid, mark))).toEqual([]);
   });
 
   test('are refused beyond their number', async () => {

@@ -1,5 +1,7 @@
 /** A relay and its recorder with a scripted agent and client: windows, order, what is recorded. */
+import { EventEmitter } from 'node:events';
 import { describe, expect, it } from 'vitest';
+import { createTerminalClient } from '../../api/terminal/client.ts';
 import { createInputLog } from '../../api/terminal/input-log.ts';
 import { createRecorder } from '../../api/terminal/recorder.ts';
 import { createRelay, type RelayClient } from '../../api/terminal/relay.ts';
@@ -26,7 +28,7 @@ function stage({ recordsInput = false }: { recordsInput?: boolean } = {}) {
     startedAt: new Date(),
     isOn: true,
     recordsInput,
-    resume: { position: 0, offset: 0, bytes: 0, isTruncated: false },
+    resume: { offset: 0, bytes: 0, isTruncated: false },
     store: async (chunk) => void chunks.push(chunk),
     onRoom: () => undefined,
     onError: (error) => {
@@ -165,6 +167,47 @@ describe('a relay', () => {
     ]);
   });
 
+  it('records what an agent sends again after its connection broke, though it went on further ahead at first', async () => {
+    const { relay, chunks, frames } = stage();
+    relay.output(0, Buffer.from('0123'));
+    // '456' was lost with the connection; the agent goes on before it is asked from where.
+    relay.output(7, Buffer.from('789'));
+    relay.agentBack();
+    expect(frames.at(-1)).toMatchObject({ type: 'terminal.attach', offset: 4, attended: false });
+    relay.attached({ type: 'terminal.attached', sessionId, offset: 4, inputOffset: 0, attachId: 0 });
+    relay.output(4, Buffer.from('456789'));
+    // What the agent does not have any more is missing for good.
+    relay.agentBack();
+    relay.attached({ type: 'terminal.attached', sessionId, offset: 12, inputOffset: 0, attachId: 1 });
+    relay.output(12, Buffer.from('cd'));
+    relay.output(14, Buffer.from('e'));
+    await relay.store();
+    expect(Buffer.concat(chunks.map(({ bytes }) => bytes)).toString()).toBe('0123456789cde');
+    const marks = chunks.flatMap((chunk) => chunk.marks);
+    expect(marks.filter(([, kind]) => kind === 'm').map(([, , what]) => what)).toEqual([
+      '2 bytes of output are missing here',
+    ]);
+  });
+
+  it('tells an agent that came back the size and the end that it may not have heard of', () => {
+    const { relay, frames } = stage();
+    const { client } = scriptedClient();
+    relay.takeNew(client);
+    relay.opened();
+    relay.resize(100, 30);
+    relay.resize(120, 40);
+    frames.length = 0;
+    relay.agentBack();
+    expect(frames.filter(({ type }) => type !== 'terminal.attach')).toEqual([
+      { type: 'terminal.resize', sessionId, cols: 120, rows: 40 },
+    ]);
+    relay.close('closed by its client');
+    relay.drop(client);
+    frames.length = 0;
+    relay.agentBack();
+    expect(frames).toContainEqual({ type: 'terminal.close', sessionId, reason: 'closed by its client' });
+  });
+
   it('holds a client whose input is not taken, keeps it, and sends it again to an agent that came back', () => {
     const { relay, inputs } = stage();
     const { client, said } = scriptedClient();
@@ -188,6 +231,32 @@ describe('a relay', () => {
   });
 });
 
+describe('a client whose credential ends', () => {
+  it('before its session was made ends that as well', () => {
+    const ws = Object.assign(new EventEmitter(), {
+      ...{ pause: () => undefined, resume: () => undefined, send: () => undefined },
+      close: () => void setImmediate(() => ws.emit('close')),
+      ...{ terminate: () => undefined, ping: () => undefined, isPaused: false, bufferedAmount: 0 },
+    });
+    const client = createTerminalClient(ws as never, {
+      shutdown: new AbortController().signal,
+      isBinary: true,
+      transport: { cork: () => undefined, uncork: () => undefined, writableCorked: 0 },
+      session: () => ({ session_id: '', agent_id: 'one', resumed: false }),
+    });
+    client.expel();
+    const { relay, frames } = stage();
+    relay.takeNew(client);
+    client.begin(relay, 1_000);
+    expect(frames).toContainEqual({
+      type: 'terminal.close',
+      sessionId,
+      reason: 'its credential has ended',
+    });
+    expect(relay.client()).toBeNull();
+  });
+});
+
 describe('a recording', () => {
   it('has each byte once, says what is missing, and keeps typed text out unless asked', async () => {
     const { recorder, chunks } = stage();
@@ -196,15 +265,22 @@ describe('a recording', () => {
     recorder.input(Buffer.from('secret'));
     recorder.output(10, Buffer.from('z'));
     await recorder.flush();
-    expect(chunks).toHaveLength(1);
-    expect(chunks[0]?.bytes.toString()).toBe('abcdz');
-    expect(chunks[0]?.marks.map(([, kind, what]) => [kind, what])).toEqual([
+    const shown = chunks.map(({ bytes, fromOffset, recordedOffset }) => [
+      bytes.toString(),
+      fromOffset,
+      recordedOffset,
+    ]);
+    expect(shown).toEqual([
+      ['abcd', 0, 4],
+      ['z', 10, 11],
+    ]);
+    expect(chunks.flatMap(({ marks }) => marks.map(([, kind, what]) => [kind, what]))).toEqual([
       ['o', 3],
       ['o', 1],
       ['m', '6 bytes of output are missing here'],
       ['o', 1],
     ]);
-    expect(chunks[0]).toMatchObject({ position: 0, recordedOffset: 11, isTruncated: false });
+    expect(chunks.some(({ isTruncated }) => isTruncated)).toBe(false);
   });
 
   it('ends at its largest size, and says so', async () => {

@@ -2,9 +2,10 @@
 import pg from 'pg';
 import { v7 as newId } from 'uuid';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createRecorder, type Recorder } from '../../api/terminal/recorder.ts';
 import { createDatabase, type Db, query, type Trx } from '../../db/database.ts';
 import { readTerminalLogTail } from '../../db/terminal-log.ts';
-import { insertRecordingChunk, readRecordingChunks } from '../../db/terminal-recordings.ts';
+import { type RecordingChunk, readRecordingChunks } from '../../db/terminal-recordings.ts';
 import {
   findTerminalSession,
   insertTerminalSession,
@@ -13,6 +14,7 @@ import {
   type NewTerminalSession,
 } from '../../db/terminal-sessions.ts';
 import type { DomainDeps } from '../../domain/deps.ts';
+import { storeRecording } from '../../domain/terminal/recording.ts';
 import {
   endOverdueTerminals,
   reconcileTerminals,
@@ -101,7 +103,7 @@ describe('sessions an agent does not name', () => {
     expect(await findTerminalSession(db, overdue.id)).toMatchObject({ endReason: 'lost' });
     expect(await findTerminalSession(db, soon.id)).toMatchObject({ state: 'opening' });
     // What its agent says later changes nothing.
-    await recordTerminalEnd(deps, overdue.id, ended);
+    await recordTerminalEnd(deps, overdue, ended);
     expect(await findTerminalSession(db, overdue.id)).toMatchObject({ endReason: 'lost' });
   });
 });
@@ -109,27 +111,83 @@ describe('sessions an agent does not name', () => {
 describe('a recording', () => {
   it('keeps what came first when a chunk is stored again', async () => {
     const { id: sessionId } = await make();
-    const chunk = { sessionId, position: 0, marks: [], recordedOffset: 3, isTruncated: false };
-    await insertRecordingChunk(db, { ...chunk, bytes: Buffer.from('abc') });
-    await insertRecordingChunk(db, { ...chunk, bytes: Buffer.from('xyz') });
-    const [stored, ...others] = await readRecordingChunks(db, sessionId, 0, 10);
-    expect(stored?.bytes.toString()).toBe('abc');
-    expect(others).toEqual([]);
+    const shown: RecordingChunk = {
+      sessionId,
+      bytes: Buffer.from('abc'),
+      marks: [[1, 'o', 3]],
+      fromOffset: 0,
+      recordedOffset: 3,
+      isTruncated: false,
+    };
+    const resized: RecordingChunk = {
+      ...shown,
+      bytes: Buffer.alloc(0),
+      marks: [[2, 'r', '9x9']],
+      fromOffset: 3,
+    };
+    for (const chunk of [shown, shown, resized, resized, { ...shown, bytes: Buffer.from('xyz') }])
+      await storeRecording(deps, chunk);
+    const stored = await readRecordingChunks(db, sessionId, 0, 10);
+    expect(stored.map(({ position, bytes }) => [position, bytes.toString()])).toEqual([
+      [0, 'abc'],
+      [1, ''],
+    ]);
     expect(await findTerminalSession(db, sessionId)).toMatchObject({ recordingBytes: 3, recordedOffset: 3 });
+  });
+
+  it('is whole, and has nothing twice, when the agent goes to another process in the middle of it', async () => {
+    const session = await make();
+    const { id: sessionId } = session;
+    const processOf = (): Recorder =>
+      createRecorder({
+        sessionId,
+        startedAt: session.createdAt,
+        isOn: true,
+        recordsInput: false,
+        resume: { offset: session.recordedOffset, bytes: 0, isTruncated: false },
+        store: (chunk) => storeRecording(deps, chunk),
+        onRoom: () => undefined,
+        onError: (error) => {
+          throw error;
+        },
+      });
+    const [before, after] = [processOf(), processOf()];
+    before.output(0, Buffer.from('abc'));
+    before.resize(100, 30);
+    // The agent sends again what the other process has not stored yet.
+    after.output(0, Buffer.from('ab'));
+    after.output(2, Buffer.from('cde'));
+    await before.flush();
+    await after.flush();
+    after.output(5, Buffer.from('f'));
+    await after.flush();
+    // And it is back.
+    before.output(3, Buffer.from('defgh'));
+    await before.flush();
+    const chunks = await readRecordingChunks(db, sessionId, 0, 10);
+    expect(Buffer.concat(chunks.map(({ bytes }) => bytes)).toString()).toBe('abcdefgh');
+    expect(chunks.flatMap(({ marks }) => marks.map(([, kind, what]) => [kind, what]))).toEqual([
+      ['o', 3],
+      ['r', '100x30'],
+      ['o', 2],
+      ['o', 1],
+      ['o', 2],
+    ]);
+    expect(await findTerminalSession(db, sessionId)).toMatchObject({ recordingBytes: 8, recordedOffset: 8 });
   });
 
   it('goes with its session when both are old', async () => {
     const [old, fresh] = [await make(), await make()];
     for (const { id: sessionId } of [old, fresh]) {
-      await insertRecordingChunk(db, {
+      await storeRecording(deps, {
         sessionId,
-        position: 0,
         bytes: Buffer.from('abc'),
-        marks: [],
+        marks: [[1, 'o', 3]],
+        fromOffset: 0,
         recordedOffset: 3,
         isTruncated: false,
       });
-      await recordTerminalEnd(deps, sessionId, ended);
+      await recordTerminalEnd(deps, { id: sessionId, agentId: 'one' }, ended);
     }
     await age(old.id, 'ended_at', 91);
     await query(db, `update terminal_log set at = now() - interval '91 days' where session_id = :id`, {

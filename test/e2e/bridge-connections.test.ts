@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { closeCodes, MAX_FRAME_BYTES } from '../../contracts/agent-protocol.ts';
+import type { AgentView } from '../../contracts/agents.ts';
 import { type ConnectedAgent, type Ledger, ledgerOf } from '../support/ledger.ts';
 import { connectScriptedAgent, resultFrame, startedFrame } from '../support/scripted-agent.ts';
 import { type System, startSystem } from '../support/system.ts';
@@ -41,6 +42,29 @@ const barrier = async (agent: ConnectedAgent) => {
   agent.send(resultFrame({ commandId, digest: '0'.repeat(64) }));
   await agent.take('resultAck', (frame) => frame.commandId === commandId);
 };
+
+describe('an agent that an operator has let drain', () => {
+  it('is online as soon as it may work again, whatever it reported meanwhile', async () => {
+    const agent = await connect();
+    const statusAfter = async (act: 'drain' | 'resume') =>
+      (await system.call<AgentView>('POST', `/v1/agents/${agent.agentId}/${act}`)).status;
+    const report = async (running: number) => {
+      agent.send({ type: 'presence', journalSeq: 1, running, metrics: null });
+      return system.until(
+        () => system.call<AgentView>('GET', `/v1/agents/${agent.agentId}`),
+        ({ runningCount }) => runningCount === running,
+        'the presence report',
+      );
+    };
+    expect(await statusAfter('drain')).toBe('draining');
+    expect((await report(3)).status).toBe('draining');
+    expect(await statusAfter('resume')).toBe('online');
+    // What it says of itself stays.
+    agent.send({ type: 'draining' });
+    expect((await report(4)).status).toBe('draining');
+    expect(await statusAfter('resume')).toBe('draining');
+  });
+});
 
 describe('a newer socket of the same agent', () => {
   it('raises the epoch, closes the older one, and gets what waits', async () => {

@@ -3,6 +3,8 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import WebSocket from 'ws';
 import type { CommandView } from '../../contracts/commands.ts';
+import { execute, inTransaction, query } from '../../db/database.ts';
+import { findTerminalSession, insertTerminalSession } from '../../db/terminal-sessions.ts';
 import { type ConnectedAgent, type Ledger, ledgerOf, only } from '../support/ledger.ts';
 import { outputFrame, resultFrame, startedFrame, summaryOf } from '../support/scripted-agent.ts';
 import { type System, startSystem } from '../support/system.ts';
@@ -211,6 +213,50 @@ describe('late and foreign frames', () => {
   });
 });
 
+describe('terminals', () => {
+  it('of another agent are neither opened nor ended by what an agent says', async () => {
+    const { db } = system.api.parts;
+    const [agent, owner] = [await connect(), await connect()];
+    const { id: sessionId } = await insertTerminalSession(db, {
+      ...{ id: randomUUID(), agentId: owner.agentId, forwardParam: null, cols: 80, rows: 24 },
+      ...{ ownerKind: 'user', ownerId: 'somebody', ownerName: 'somebody', address: null },
+      ...{ isRecorded: false, recordsInput: false, maxMs: 60_000 },
+    });
+    const closed = {
+      ...{ type: 'terminal.closed', sessionId, reason: 'bad\0 luck', exitCode: 0, signal: null },
+      ...{ outputBytes: 0, survivors: 0 },
+    };
+    agent.send({ type: 'terminal.opened', sessionId, pid: 1, shell: 'sh' });
+    agent.send(closed);
+    await agent.take('terminal.closedAck');
+    expect(await findTerminalSession(db, sessionId)).toMatchObject({ state: 'opening', shell: null });
+    owner.send(closed);
+    await owner.take('terminal.closedAck');
+    expect(await findTerminalSession(db, sessionId)).toMatchObject({
+      state: 'ended',
+      endReason: 'bad\uFFFD luck',
+    });
+  });
+});
+
+describe('terminals that cannot be looked up', () => {
+  it('end the connection, so that their agent names them again', async () => {
+    const { db } = system.api.parts;
+    const agent = await connect();
+    await db.raw('alter table terminal_sessions rename to terminal_sessions_away');
+    try {
+      agent.send({ type: 'terminal.alive', sessionIds: [randomUUID()] });
+      expect(await agent.closed).toBe(1001);
+    } finally {
+      await db.raw('alter table terminal_sessions_away rename to terminal_sessions');
+    }
+    const sessionId = randomUUID();
+    const again = await connect(agent);
+    again.send({ type: 'terminal.alive', sessionIds: [sessionId] });
+    expect(await again.take('terminal.close')).toMatchObject({ sessionId, reason: 'unknown' });
+  });
+});
+
 describe('odd values', () => {
   it('do no harm: control characters, lone surrogates, exit codes of Windows', async () => {
     const [odd, plain] = [await withRun(), await withRun()];
@@ -322,6 +368,27 @@ describe('a flood', () => {
     await agent.take('resultAck');
     await barrier(noisy);
     expect(noisy.readyState()).toBe(WebSocket.OPEN);
+  });
+});
+
+describe('a flood of words about terminals', () => {
+  it('takes one connection of the pool, not all', async () => {
+    const { db } = system.api.parts;
+    const agent = await connect();
+    await inTransaction(db, async (trx) => {
+      await execute(trx, 'lock table terminal_sessions in access exclusive mode');
+      const sessionIds = [randomUUID()];
+      for (let count = 0; count < 100; count += 1) agent.send({ type: 'terminal.alive', sessionIds });
+      // All of them were read, and others are served meanwhile.
+      await barrier(agent);
+      const [waiting] = await query<{ count: number }>(
+        trx,
+        `select count(*) as count from pg_stat_activity
+         where datname = current_database() and wait_event_type = 'Lock'`,
+      );
+      expect(waiting?.count).toBeLessThanOrEqual(1);
+    });
+    for (let count = 0; count < 100; count += 1) await agent.take('terminal.close');
   });
 });
 

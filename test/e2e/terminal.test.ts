@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { isAlive } from '../../agent/proc.ts';
 import type { TerminalSessionView } from '../../contracts/terminals.ts';
-import { query } from '../../db/database.ts';
+import { inTransaction, query } from '../../db/database.ts';
+import { insertTerminalLog, type NewTerminalLogRow } from '../../db/terminal-log.ts';
 import { addAccount, userPassword } from '../support/second-factor.ts';
 import { type System, startSystem } from '../support/system.ts';
 import { openTerminal, type TerminalClientOptions, type TestTerminal } from '../support/terminal-client.ts';
@@ -127,6 +128,27 @@ describe('an interactive terminal', () => {
     writeFileSync(gate, '');
     await terminal.until('AéB');
     expect(terminal.output().toString()).not.toContain('\ufffd');
+  });
+
+  it('gives a character whole to a client that comes back in the middle of it', async () => {
+    const gate = path('gate-utf8-back');
+    const terminal = await startShell();
+    terminal.type(
+      `stty -echo; printf 'A\\342\\202'; while [ ! -e ${gate} ]; do sleep 0.02; done; printf '\\254B\\n'\n`,
+    );
+    await terminal.until(/A$/);
+    const last = await system.until(
+      async () => terminal.frames.filter(({ type }) => type === 'output').at(-1),
+      (frame) => frame?.data.chunk === '' || String(frame?.data.chunk).endsWith('A'),
+      'the beginning of a character',
+    );
+    terminal.cut();
+    await terminal.closed;
+    const back = terminalOn({ sessionId: terminal.sessionId(), offset: Number(last?.data.offset) });
+    await back.ready;
+    writeFileSync(gate, '');
+    await back.until(/B\r?\n/);
+    expect(back.output().toString()).toMatch(/^€B/);
   });
 
   it('carries bytes as they are in binary', async () => {
@@ -507,5 +529,33 @@ describe('the log', () => {
     expect(events.map(({ event }) => event)).toEqual(['session_open', 'input', 'session_close']);
     expect(events[1]).toMatchObject({ bytes: 'true\nexit\n'.length });
     expect(events[1]).not.toHaveProperty('preview');
+  });
+
+  it('leaves out no entry that was written before another and committed after it', async () => {
+    const session = await startShell();
+    const reader = terminalOn({ query: { mode: 'read' } });
+    await reader.until(session.sessionId());
+    const row = (word: string): NewTerminalLogRow => ({
+      sessionId: session.sessionId().slice(3),
+      ownerId: 'somebody',
+      event: 'input',
+      entry: {
+        timestamp: 0,
+        timestamp_iso: word,
+        session_id: session.sessionId(),
+        event: 'input',
+        mode: 'interactive',
+        principal: 'admin',
+        agent_id: 'one',
+      },
+    });
+    const { db } = system.api.parts;
+    await inTransaction(db, async (trx) => {
+      await insertTerminalLog(trx, row('the-slow-one'));
+      await insertTerminalLog(db, row('the-fast-one'));
+      await reader.until('the-fast-one');
+    });
+    await reader.until('the-slow-one');
+    expect(reader.output().toString().split('the-fast-one')).toHaveLength(2);
   });
 });

@@ -111,6 +111,7 @@ export async function startScriptedBridge(options: BridgeOptions = {}): Promise<
   const wss = new WebSocketServer({ noServer: true, perMessageDeflate: false });
   http.on('upgrade', (request, socket, head) => {
     attempts.push(performance.now());
+    socket.on('error', () => {});
     const refusal = options.refuse?.(request);
     if (refusal !== undefined && 'status' in refusal) {
       socket.end(`HTTP/1.1 ${refusal.status} Refused\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);

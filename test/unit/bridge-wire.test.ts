@@ -61,3 +61,15 @@ test('one that answers stays', async () => {
   peer.close();
   await expect.poll(() => wire.isClosing()).toBe(true);
 });
+
+test('one that was not read meanwhile is not taken for dead as soon as it is read again', async () => {
+  const { wire, peer } = await connect({ answersPings: true });
+  const much = 16 * 1024 * 1024;
+  wire.received(much);
+  wire.checkAlive();
+  wire.stored(much);
+  wire.checkAlive();
+  expect(wire.send('still here')).toBe(true);
+  peer.close();
+  await expect.poll(() => wire.isClosing()).toBe(true);
+});
