@@ -18,7 +18,7 @@ export interface LoggerOptions {
 }
 
 export function createLogger({ level = 'info', format = 'json', name, stream }: LoggerOptions): Logger {
-  const sink: DestinationStream = stream ?? destination({ fd: 1, sync: true });
+  const sink: DestinationStream = stream ?? standardOutput();
   return pino(
     {
       name,
@@ -34,6 +34,16 @@ export function createLogger({ level = 'info', format = 'json', name, stream }: 
     },
     format === 'pretty' ? { write: (line: string) => sink.write(formatPretty(line)) } : sink,
   );
+}
+
+/** What is kept of lines that could not be written, bytes; what comes above is dropped. */
+const MAX_UNWRITTEN_BYTES = 8 * 1024 * 1024;
+
+/** A log whose disk is full ends no process: its lines wait, up to a bound. */
+function standardOutput(): DestinationStream {
+  const output = destination({ fd: 1, sync: true, maxLength: MAX_UNWRITTEN_BYTES });
+  output.on('error', () => undefined);
+  return output;
 }
 
 const REDACTED = '[redacted]';

@@ -44,20 +44,26 @@ function openRotatingFile(path: string, maxBytes: number) {
   let bytes = fstatSync(file).size;
 
   function rotate(current: number): number {
-    closeSync(current);
     for (let age = KEPT_FILES - 1; age >= 1; age--) renameIfThere(`${path}.${age}`, `${path}.${age + 1}`);
     renameIfThere(path, `${path}.1`);
+    const next = open();
+    // Not before there is another: a closed number is given to the next socket, and would be written to.
+    closeSync(current);
     bytes = 0;
-    return open();
+    return next;
   }
 
   return {
     write(line: string): void {
       if (file === undefined) return;
       const length = Buffer.byteLength(line);
-      if (bytes > 0 && bytes + length > maxBytes) file = rotate(file);
-      writeSync(file, line);
-      bytes += length;
+      try {
+        if (bytes > 0 && bytes + length > maxBytes) file = rotate(file);
+        writeSync(file, line);
+        bytes += length;
+      } catch {
+        // A disk that is full, or a folder that is gone, must not fail the request that the line is about.
+      }
     },
     close(): void {
       if (file !== undefined) closeSync(file);

@@ -113,13 +113,40 @@ async function openServer(
   const upgraded = new Set<Socket>();
   // Opened in advance and never used; `closeIdleConnections` takes them for busy ones.
   const unused = new Set<Duplex>();
+  // Those that were read anew.
+  const known = new WeakSet<Duplex>();
+  // The newest answer that is under way on a connection.
+  const answering = new WeakMap<Duplex, http.ServerResponse>();
+  const connected = tls ? 'secureConnection' : 'connection';
 
-  server.on(tls ? 'secureConnection' : 'connection', (socket: Duplex) => {
+  /** As if no other protocol had been offered: from the first byte, once what came before it is answered. */
+  function readAnew(request: http.IncomingMessage, socket: Socket, head: Buffer): void {
+    const earlier = answering.get(socket);
+    const read = (): void => {
+      upgraded.delete(socket);
+      if (socket.destroyed) return;
+      socket.setTimeout(0); // That of the pause between two requests.
+      socket.unshift(Buffer.concat([headWithoutOffer(request), head]));
+      server.emit(connected, socket);
+    };
+    // Node has let go of the socket, and an error that nobody hears ends the process.
+    if (!known.has(socket)) socket.on('error', () => socket.destroy());
+    known.add(socket);
+    if (earlier === undefined) read();
+    else earlier.once('close', read);
+  }
+
+  server.on(connected, (socket: Duplex) => {
+    if (known.has(socket)) return;
     unused.add(socket);
     socket.once('close', () => unused.delete(socket));
   });
   server.on('request', (request, response) => {
     unused.delete(request.socket);
+    answering.set(request.socket, response);
+    response.once('close', () => {
+      if (answering.get(request.socket) === response) answering.delete(request.socket);
+    });
     setProfile(request, profile);
     // A keep-alive connection that falls idle while we stop would hold the server open.
     response.once('finish', () => {
@@ -131,8 +158,9 @@ async function openServer(
     unused.delete(socket);
     setProfile(request, profile);
     upgraded.add(socket);
-    socket.once('close', () => upgraded.delete(socket));
-    upgrade(request, socket, head);
+    if (!known.has(socket)) socket.once('close', () => upgraded.delete(socket));
+    if (isWebSocketWish(request)) upgrade(request, socket, head);
+    else readAnew(request, socket, head);
   });
   server.on('clientError', answerClientError);
 
@@ -152,6 +180,27 @@ async function openServer(
     close: (deadlineMs) => closeServer(server, { upgraded, unused }, deadlineMs),
   };
 }
+
+/** Node hands over every request that offers another protocol, as some clients do with each of them (`h2c`). */
+const isWebSocketWish = ({ headers }: http.IncomingMessage): boolean =>
+  listOf(headers.upgrade).some((protocol) => protocol.toLowerCase() === 'websocket');
+
+const listOf = (header = ''): string[] => header.split(',').map((entry) => entry.trim());
+
+/** The offer is the client's to make and ours to leave out (RFC 9110 section 7.8). */
+function headWithoutOffer({ method, url, httpVersion, rawHeaders }: http.IncomingMessage): Buffer {
+  const lines = [`${method} ${url} HTTP/${httpVersion}`];
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const [name = '', value = ''] = rawHeaders.slice(at, at + 2);
+    const key = name.toLowerCase();
+    if (key === 'upgrade' || key === 'http2-settings') continue;
+    const kept = key === 'connection' ? listOf(value).filter(isNoOffer).join(', ') : value;
+    if (key !== 'connection' || kept !== '') lines.push(`${name}: ${kept}`);
+  }
+  return Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
+}
+
+const isNoOffer = (option: string): boolean => !/^(upgrade|http2-settings)$/i.test(option);
 
 /** Upgraded sockets are told and closed by their owners; `http` no longer knows them, so they are ended here. */
 function closeServer(

@@ -25,6 +25,13 @@ pg.types.setTypeParser(pg.types.builtins.TIMESTAMPTZ, parseTime);
 export const STATEMENT_TIMEOUT_MS = 15_000;
 /** Longest wait for a free pooled connection, milliseconds. */
 export const ACQUIRE_TIMEOUT_MS = 10_000;
+/** A new connection that is not let in by then is closed, milliseconds. Whoever asked for it has given up before. */
+const CONNECT_TIMEOUT_MS = 20_000;
+/**
+ * A statement that has not been answered this long after the server should have ended it never will be: the server is
+ * gone without a word. Its connection is dropped. Milliseconds.
+ */
+const ANSWER_MARGIN_MS = 15_000;
 
 export interface DatabaseOptions {
   url: string;
@@ -35,12 +42,15 @@ export interface DatabaseOptions {
 }
 
 export function createDatabase(options: DatabaseOptions): Db {
+  const statementTimeoutMs = options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS;
   return createKnex({
     client: 'pg',
     connection: {
       connectionString: options.url,
       application_name: options.applicationName,
-      statement_timeout: options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS,
+      statement_timeout: statementTimeoutMs,
+      ...(statementTimeoutMs > 0 && { query_timeout: statementTimeoutMs + ANSWER_MARGIN_MS }),
+      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
       keepAlive: true,
       // The driver sends a statement without waiting for the answer to the one before: `begin` and the commit of a
       // unit then cost no round trip of their own. On a connection of the pool only transactions make use of it.
@@ -62,7 +72,7 @@ const silent = (): void => undefined;
  * statements take (measured: a third of the CPU of a task).
  */
 export async function inTransaction<T>(db: Db, work: (trx: Trx) => Promise<T>): Promise<T> {
-  const connection: pg.ClientBase & { __knex__disposed?: unknown } = await db.client.acquireConnection();
+  const connection: pg.ClientBase & { __knex__disposed?: unknown } = await acquire(db);
   try {
     // Not awaited: the driver sends what follows right behind it, and a failed `begin` fails that too.
     connection.query('begin').catch(() => undefined);
@@ -78,6 +88,21 @@ export async function inTransaction<T>(db: Db, work: (trx: Trx) => Promise<T>): 
     throw error;
   } finally {
     db.client.releaseConnection(connection);
+  }
+}
+
+/** Errors of a database that could not be had, before anything was done that might have stayed. */
+const away = new WeakSet<Error>();
+
+/** Was nothing done because the database could not be had? Then it may be asked for again. */
+export const isDatabaseAway = (error: unknown): boolean => error instanceof Error && away.has(error);
+
+async function acquire(db: Db): Promise<pg.ClientBase> {
+  try {
+    return await db.client.acquireConnection();
+  } catch (error) {
+    if (error instanceof Error) away.add(error);
+    throw error;
   }
 }
 
@@ -142,7 +167,7 @@ export async function query<Row>(
 ): Promise<Row[]> {
   if ('driver' in db) return send<Row>(db.driver, sql, bindings);
   if (db.isTransaction) return ((await db.raw(sql, bindings as never)) as { rows: Row[] }).rows;
-  const connection: pg.ClientBase = await db.client.acquireConnection();
+  const connection = await acquire(db);
   try {
     return await send<Row>(connection, sql, bindings);
   } finally {

@@ -76,6 +76,8 @@ export function createListener(options: ListenerOptions): Listener {
       application_name: 'steelthread-listen',
       keepAlive: true,
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+      // B, for the LISTEN itself: nothing beats before it is answered.
+      query_timeout: HEARTBEAT_DEADLINE_MS,
     });
     client = next;
     next.on('error', (error) => drop(next, error));

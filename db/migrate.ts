@@ -4,6 +4,7 @@
  */
 
 import type { Knex } from 'knex';
+import pg from 'pg';
 import { migrations } from '../migrations/index.ts';
 import type { Migration } from '../migrations/migration.ts';
 import { createDatabase } from './database.ts';
@@ -59,12 +60,14 @@ export async function readMigrationStatus(db: Knex): Promise<MigrationStatus> {
 }
 
 async function withMigrationLock<T>(url: string, run: (db: Knex) => Promise<T>): Promise<T> {
-  const locker = createDatabase({
-    url,
-    poolMax: 1,
-    applicationName: 'steelthread-migrate-lock',
-    statementTimeoutMs: 0,
+  // Not of a pool: a pool ends connections that were idle for long, and a migration may take longer than that.
+  const locker = new pg.Client({
+    connectionString: url,
+    application_name: 'steelthread-migrate-lock',
+    keepAlive: true,
   });
+  locker.on('error', () => undefined); // The lock is lost; the run goes on, and another that begins now may fail.
+  await locker.connect();
   // A migration may rewrite a large table: no statement timeout.
   const db = createDatabase({
     url,
@@ -73,12 +76,12 @@ async function withMigrationLock<T>(url: string, run: (db: Knex) => Promise<T>):
     statementTimeoutMs: 0,
   });
   try {
-    await locker.raw('select pg_advisory_lock(?)', [lockKeys.migrations]);
+    await locker.query('select pg_advisory_lock($1)', [lockKeys.migrations]);
     await db.migrate.currentVersion(migratorConfig);
     await db.migrate.forceFreeMigrationsLock(migratorConfig);
     return await run(db);
   } finally {
     await db.destroy();
-    await locker.destroy(); // ends the session, and with it the advisory lock
+    await locker.end(); // ends the session, and with it the advisory lock
   }
 }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type Anthropic from '@anthropic-ai/sdk';
 import { createAnthropicClient } from './anthropic-client.ts';
 import { issuesText, usageOfMessage, withDeadline } from './anthropic-message.ts';
+import { estimateTokens } from './chat-window.ts';
 import {
   LlmError,
   type LlmPort,
@@ -9,7 +10,7 @@ import {
   type ProposeOptions,
   type ProposeRequest,
 } from './port.ts';
-import { defaultPrices, type ModelPrice } from './prices.ts';
+import { defaultPrices, type ModelPrice, priceUsage } from './prices.ts';
 import { buildUserMessage, systemPrompt, withInstructions } from './prompt.ts';
 import { proposalTools, proposeCommandInput, taskDoneInput } from './tools.ts';
 
@@ -63,25 +64,32 @@ export function createAnthropicPort(options: AnthropicPortOptions): LlmPort {
 
   async function propose(
     request: ProposeRequest,
-    { signal, model: askedModel = model }: ProposeOptions,
+    { signal, model: askedModel = model, onAbandoned }: ProposeOptions,
   ): Promise<ProposeAnswer> {
     signal.throwIfAborted();
+    const content = buildUserMessage(request, randomBytes(fenceIdBytes).toString('hex'));
+    const question = {
+      system: options.instructions === undefined ? systemPrompt : withInstructions(options.instructions),
+      tools: proposalTools,
+      messages: [{ role: 'user' as const, content }],
+    };
     const message = await withDeadline(signal, { timeoutMs, apiKey: options.apiKey }, (callSignal) =>
       client.messages.create(
         {
+          ...question,
           model: askedModel,
           max_tokens: maxTokens,
-          system: options.instructions === undefined ? systemPrompt : withInstructions(options.instructions),
           ...(options.temperature !== undefined && { temperature: options.temperature }),
-          tools: proposalTools,
           tool_choice: { type: toolChoice, disable_parallel_tool_use: true },
-          messages: [
-            { role: 'user', content: buildUserMessage(request, randomBytes(fenceIdBytes).toString('hex')) },
-          ],
         },
         { signal: callSignal },
       ),
-    );
+    ).catch((error: unknown) => {
+      const isAbandoned = signal.aborted || (error instanceof LlmError && error.code === 'llm_timeout');
+      const input = estimateTokens(JSON.stringify(question));
+      if (isAbandoned) onAbandoned?.(priceUsage(askedModel, { input, output: 0 }, prices));
+      throw error;
+    });
     return readAnswer(message, askedModel, request.agent.shells);
   }
 

@@ -88,6 +88,8 @@ export interface ProposeOptions {
   model?: string | undefined;
   /** Aborting ends the call; it then rejects with the signal's reason, not with an `LlmError`. */
   signal: AbortSignal;
+  /** Told before the call fails, when nobody waited for its answer any more: the question is charged all the same. */
+  onAbandoned?: (estimated: Usage) => void;
 }
 
 export interface LlmPort {

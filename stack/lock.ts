@@ -95,11 +95,13 @@ function tryLink(from: string, to: string): boolean {
   }
 }
 
+/** @throws when it is there and cannot be read: whoever took it for gone would ask for it without end */
 function readIfThere(path: string): string | null {
   try {
     return readFileSync(path, 'utf8');
-  } catch {
-    return null;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
+    throw error;
   }
 }
 

@@ -2,6 +2,7 @@ import { fillTemplate, isProblem, problem, type SteelthreadError } from '../../c
 import { errorTextOf } from '../../contracts/families/error-texts.ts';
 import type { Family } from '../../contracts/families/family.ts';
 import type { ErrorText, RouteContract } from '../../contracts/route.ts';
+import { toDatabaseProblem } from '../../domain/database-problem.ts';
 import { errorDialects } from './dialects.ts';
 import type { ErrorDialect } from './error-fact.ts';
 
@@ -69,6 +70,8 @@ function asksForProblem(accept: string | undefined): boolean {
  */
 export function asProblem(thrown: unknown): SteelthreadError {
   if (isProblem(thrown)) return thrown;
+  const away = toDatabaseProblem(thrown);
+  if (away !== undefined) return away;
   const status = clientStatusOf(thrown);
   if (status === 404) return problem('not_found', {}, { cause: thrown });
   if (status === 413) return problem('body_too_large', { maxBytes: 'the allowed' }, { cause: thrown });

@@ -21,8 +21,8 @@ import type { Viewer } from './session-watch.ts';
 
 /** A client whose replay takes so long that more than this gathers meanwhile is cut off; it resumes. */
 const MAX_WAITING_EVENTS = 10_000;
-/** Events written between two looks at whether the client reads. */
-const FLUSH_EVENTS = 100;
+/** Events written between two looks at whether the client reads: few, since some are large. */
+const FLUSH_EVENTS = 10;
 
 /** Where events go: a stream or a socket. Sending to a closed one does nothing. */
 export interface EventSink {
@@ -77,12 +77,14 @@ export async function feedEvents(
 
   async function replay(from: EventPosition, hubPosition: bigint): Promise<void> {
     for await (const page of replayEvents(deps, viewer.principal, filter, from)) {
-      if (sink.closed.aborted) return;
-      for (const event of page) {
-        deliver(event);
-        if (BigInt(event.row.xid) >= hubPosition) replayed.add(event.row.id); // B
+      for (let at = 0; at < page.length; at += FLUSH_EVENTS) {
+        if (sink.closed.aborted) return;
+        for (const event of page.slice(at, at + FLUSH_EVENTS)) {
+          deliver(event);
+          if (BigInt(event.row.xid) >= hubPosition) replayed.add(event.row.id); // B
+        }
+        await sink.drained();
       }
-      await sink.drained();
     }
   }
 }

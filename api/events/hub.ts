@@ -10,12 +10,15 @@
  *     below it, and resumes there with repeats and without gaps.
  */
 
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Db } from '../../db/database.ts';
 import { EVENT_READ_LIMIT, type EventRow, readEventHorizon, readEvents } from '../../db/events.ts';
 import type { FinishedBatch } from '../../domain/deps.ts';
 
 /** The backstop of a lost NOTIFY, milliseconds. */
 const POLL_INTERVAL_MS = 2_000;
+/** Events of a read that are published in one turn: what is said to a client leaves between turns, not within them. */
+const PUBLISH_EVENTS = 25;
 
 export interface HubEvent {
   row: EventRow;
@@ -63,12 +66,14 @@ export function createHub(deps: HubDeps): Hub {
   let again = false;
   let closed = false;
 
-  const publish = (row: EventRow): void => {
+  /** False where it was published before. */
+  const publish = (row: EventRow): boolean => {
     const xid = BigInt(row.xid);
     // An offer may come after a read that found its rows and moved on (B).
-    if (xid < xmin || seen.has(row.id)) return;
+    if (xid < xmin || seen.has(row.id)) return false;
     seen.set(row.id, xid);
     tell(subscribers, { row, cursor: `${xmin}.${row.id}` });
+    return true;
   };
 
   function tell<T>(listeners: ReadonlySet<(what: T) => void>, what: T): void {
@@ -86,11 +91,14 @@ export function createHub(deps: HubDeps): Hub {
     const from = xmin.toString();
     let horizon: bigint | undefined;
     let after: { xid: string; id: number } | undefined;
+    let published = 0;
     while (!closed) {
       const read = await readEvents(db, { xid: from, after }, readLimit);
       // Not that of the last page: see EventRead.
       horizon ??= BigInt(read.xmin);
-      for (const row of read.rows) publish(row);
+      for (const row of read.rows) {
+        if (publish(row) && ++published % PUBLISH_EVENTS === 0) await nextTurn();
+      }
       const last = read.rows.at(-1);
       if (read.rows.length < readLimit || last === undefined) return advance(horizon);
       after = { xid: last.xid, id: last.id };
@@ -126,7 +134,7 @@ export function createHub(deps: HubDeps): Hub {
     subscribe: (onEvent) => listen(subscribers, onEvent),
     subscribeOutput: (onOutput) => listen(outputSubscribers, onOutput),
     subscribeBatches: (onFinished) => listen(batchSubscribers, onFinished),
-    offer: (rows) => rows.forEach(publish),
+    offer: (rows) => rows.forEach((row) => void publish(row)),
     offerBatches: (finished) => finished.forEach((batch) => void tell(batchSubscribers, batch)),
     offerOutput: (commandIds) =>
       tell(outputSubscribers, commandIds === '*' ? commandIds : new Set(commandIds)),

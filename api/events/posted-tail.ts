@@ -40,9 +40,12 @@ export async function followPostedEvents(
     while (!stream.closed.aborted) {
       isAdded = false;
       for await (const page of readPostedEvents(deps, viewer, { after: last, upTo })) {
-        for (const row of page) stream.send({ data: present(row) });
-        last = page.at(-1)?.number ?? last;
-        await stream.drained();
+        for (const row of page) {
+          stream.send({ data: present(row) });
+          last = row.number;
+          // Each of them: a page may hold more than a stream may buffer.
+          await stream.drained();
+        }
         if (stream.closed.aborted) return;
       }
       if (once) return;

@@ -46,8 +46,9 @@ export async function feedTaskLog(
     for (const item of found.items) {
       sent.add(keyOf(item));
       stream.send({ data: item });
+      // Each of them: all of a long history may be more than a stream may buffer.
+      await stream.drained();
     }
-    await stream.drained();
     if (found.isOver) return;
   }
 }

@@ -1,5 +1,5 @@
 /** Development logs: what of requests, answers and errors is written to the file, and what never is. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -162,6 +162,25 @@ describe('the file', () => {
     );
     expect(numbers.at(-1)).toBe(119);
     expect(numbers).toEqual(numbers.map((_, index) => 120 - numbers.length + index));
+  });
+
+  it('fails nobody and writes into no other file when no new one can be made', () => {
+    const inside = join(folder, 'inside');
+    const { log, close } = openDevLog({ folder: inside, orchestratorId: 'x', maxFileBytes: 200 });
+    log.info({ event: 'line', filler: 'x'.repeat(100) });
+    rmSync(inside, { recursive: true });
+    // As sockets and other files do, this takes the first number that is free.
+    const others: number[] = [];
+    try {
+      for (let n = 0; n < 3; n++) {
+        expect(() => log.info({ event: 'line', n, filler: 'x'.repeat(100) })).not.toThrow();
+        others.push(openSync(join(folder, `other-${n}`), 'w'));
+      }
+      for (let n = 0; n < 3; n++) expect(readFileSync(join(folder, `other-${n}`), 'utf8')).toBe('');
+    } finally {
+      close();
+      for (const other of others) closeSync(other);
+    }
   });
 });
 

@@ -143,6 +143,46 @@ describe('GET /v1/events as server-sent events', () => {
     await hasHeard;
   });
 
+  it('replays events that are large', async () => {
+    const cursor = `${await readEventHorizon(house.db)}.0`;
+    const hasHeard = new Promise<void>((resolve) => {
+      const unsubscribe = house.hub.subscribe(({ row }) => {
+        if (row.type !== 'agent.duplicate_hostname' || row.data.n !== 100) return;
+        unsubscribe();
+        resolve();
+      });
+    });
+    await house.db.raw(
+      `insert into events (type, data)
+       select 'agent.duplicate_hostname', jsonb_build_object('n', n, 'others', cast(:filler as text))
+       from generate_series(1, 100) as n`,
+      { filler: 'x'.repeat(30_000) },
+    );
+    const query = '?type=agent.duplicate_hostname';
+    const isWhole = (frames: readonly unknown[]) => frames.length > 100;
+    const client = await stream(query, { lastEventId: cursor });
+    await client.until(isWhole);
+    const socket = await connect(`${query}&lastEventId=${cursor}`, { Authorization: 'Bearer admin:ada' });
+    await socket.until(isWhole);
+    house.hub.poke();
+    await hasHeard;
+  });
+
+  it('cuts off nobody who reads when much is heard of at once', async () => {
+    const client = await stream('?type=agent.refresh_requested');
+    const socket = await connect('?type=agent.refresh_requested', { Authorization: 'Bearer admin:ada' });
+    await socket.until((frames) => frames.length > 0);
+    await house.db.raw(
+      `insert into events (type, data)
+       select 'agent.refresh_requested', jsonb_build_object('n', n, 'filler', cast(:filler as text))
+       from generate_series(1, 1800) as n`,
+      { filler: 'x'.repeat(600) },
+    );
+    house.hub.poke();
+    await client.until((events) => events.length > 1_800);
+    await socket.until((frames) => frames.length > 1_800);
+  });
+
   it('answers a cursor older than the retention from the oldest event', async () => {
     const first = await stream();
     const cursor = first.events[0]?.id ?? '';

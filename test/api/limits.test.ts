@@ -203,6 +203,24 @@ describe('listeners', () => {
     expect(await speak(server, large)).toMatch(/^HTTP\/1.1 431 /);
   });
 
+  test('who offers another protocol is answered in this one: whole requests, also those that follow', async () => {
+    const server = await start();
+    const body = '{"title":"ü"}';
+    const head = (line: string, ...headers: string[]) =>
+      [line, 'Host: a', 'Authorization: Bearer user:ada', ...headers, '', ''].join('\r\n');
+    const offer = ['Connection: Upgrade, HTTP2-Settings', 'Upgrade: h2c', 'HTTP2-Settings: AAMAAABkAAQAAP__'];
+    const json = ['Content-Type: application/json', `Content-Length: ${Buffer.byteLength(body)}`];
+    const answers = await speak(
+      server,
+      head('POST /v1/widgets HTTP/1.1', ...offer, ...json) +
+        body +
+        head('GET /v1/widgets/a HTTP/1.1', ...offer) +
+        head('GET /livez HTTP/1.1', 'Connection: close'),
+    );
+    expect(answers.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 201', 'HTTP/1.1 200', 'HTTP/1.1 200']);
+    expect(answers).toContain('"title":"ü"');
+  });
+
   test('a port that is taken is named, and nothing stays open', async () => {
     const server = await start();
     const port = Number(new URL(server.url()).port);

@@ -2,6 +2,7 @@
 import http from 'node:http';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { steelEventSchema } from '../../contracts/families/steel/events.ts';
+import { appendPostedEvent } from '../../db/posted-events.ts';
 import { type System, startSystem } from '../support/system.ts';
 import { deskOf } from '../support/tasks.ts';
 
@@ -286,6 +287,24 @@ describe('GET /api/v1/events/tail', () => {
     await system.call('POST', '/auth/logout', undefined, { token });
     await stream.ended;
     expect(performance.now() - since).toBeLessThan(5_000);
+  });
+
+  it('gives all of a log that is larger than a stream may buffer', async () => {
+    const { db } = system.api.parts;
+    const from = framesOf(await once()).length;
+    const details = { text: 'x'.repeat(16_000) };
+    for (let n = 0; n < 100; n++) {
+      const entry = {
+        posterKind: 'user',
+        posterId: 'filler',
+        posterName: 'filler',
+        name: `large-${n}`,
+        target: 'x',
+      };
+      await appendPostedEvent(db, { ...entry, details }, 'ab'.repeat(32));
+    }
+    const entries = framesOf(await once('', { 'last-event-id': String(from) }));
+    expect(entries.map(({ event }) => event)).toEqual(Array.from({ length: 100 }, (_, n) => `large-${n}`));
   });
 });
 

@@ -1,5 +1,5 @@
 /** Migrations: up → down → up gives the same schema, for every migration; two runs at once apply each once. */
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { createDatabase } from '../../db/database.ts';
 import { migrateDown, migrateUp, readMigrationStatus } from '../../db/migrate.ts';
 import { migrations } from '../../migrations/index.ts';
@@ -71,5 +71,40 @@ describe('migrations', () => {
     await db.raw('update schema_migrations_lock set is_locked = 1');
     await db.destroy();
     expect(await migrateUp(database.url)).toHaveLength(1);
+  });
+
+  it('keep others waiting however long they take', async () => {
+    database = await createTestDatabase({ empty: true });
+    const { url } = database;
+    await migrateUp(url);
+    await migrateDown(url);
+    const db = createDatabase({ url, poolMax: 2, applicationName: 'test-slow' });
+    /** What sessions of migrations wait for. */
+    const waits = async (): Promise<string[]> =>
+      (
+        await db.raw(
+          `select wait_event from pg_stat_activity
+           where datname = current_database() and wait_event_type = 'Lock' order by 1`,
+        )
+      ).rows.map((row: { wait_event: string }) => row.wait_event);
+    try {
+      const runs: Promise<string[]>[] = [];
+      await db.transaction(async (trx) => {
+        await trx.raw('lock table schema_migrations_lock in exclusive mode');
+        // Those that a pool looks for idle connections by.
+        vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'Date'] });
+        runs.push(migrateUp(url));
+        await vi.waitFor(async () => expect(await waits()).toEqual(['relation']), 10_000);
+        vi.advanceTimersByTime(10 * 60_000);
+        vi.useRealTimers();
+        runs.push(migrateUp(url));
+        await vi.waitFor(async () => expect(await waits()).toHaveLength(2), 10_000);
+        expect(await waits()).toEqual(['advisory', 'relation']);
+      });
+      expect((await Promise.all(runs)).map((applied) => applied.length)).toEqual([1, 0]);
+    } finally {
+      vi.useRealTimers();
+      await db.destroy();
+    }
   });
 });

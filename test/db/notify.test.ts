@@ -1,3 +1,4 @@
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createDatabase, type Db, queryOne } from '../../db/database.ts';
 import { createListener, type Listener } from '../../db/listen.ts';
@@ -60,5 +61,48 @@ describe('a notifier that rests between two sendings', () => {
     notifier.notify('news', ['2']);
     await vi.waitFor(() => expect(heard).toEqual(['1', '2']));
     await notifier.flush();
+  });
+});
+
+/** Messages of the server's side of the protocol: AuthenticationOk, and ReadyForQuery when idle. */
+const LET_IN = Buffer.from([...[0x52, 0, 0, 0, 8, 0, 0, 0, 0], ...[0x5a, 0, 0, 0, 5, 0x49]]);
+
+describe('a listener', () => {
+  it('begins anew where a server lets it in and then says nothing', async () => {
+    const sockets: Socket[] = [];
+    let asked = 0;
+    const server = createServer((socket) => {
+      sockets.push(socket);
+      socket.on('error', () => undefined);
+      socket.once('data', () => {
+        socket.write(LET_IN);
+        socket.on('data', (bytes) => {
+          if (bytes.includes('listen')) asked += 1;
+        });
+      });
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    const errors: unknown[] = [];
+    const stuck = createListener({
+      url: `postgres://nobody@127.0.0.1:${port}/none`,
+      channels: ['news'],
+      onNotify: () => undefined,
+      onReconnect: () => undefined,
+      onError: (error) => errors.push(error),
+    });
+    try {
+      await vi.waitFor(() => expect(asked).toBeGreaterThan(0), 10_000);
+      const before = asked;
+      vi.advanceTimersByTime(10_000);
+      await vi.waitFor(() => expect(asked).toBeGreaterThan(before), 10_000);
+      expect(errors.length).toBeGreaterThan(0);
+    } finally {
+      vi.useRealTimers();
+      await stuck.close();
+      for (const socket of sockets) socket.destroy();
+      await new Promise((resolve) => server.close(resolve));
+    }
   });
 });

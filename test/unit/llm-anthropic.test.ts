@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type AnthropicPortOptions, createAnthropicPort } from '../../llm/anthropic.ts';
-import type { EarlierStep, LlmError, LlmErrorCode, ProposeRequest } from '../../llm/port.ts';
+import type { EarlierStep, LlmError, LlmErrorCode, ProposeRequest, Usage } from '../../llm/port.ts';
 import { type LlmStub, type StubAnswer, startLlmStub } from '../support/llm-stub.ts';
 
 /** The real SDK against a stub of the protocol, over a real socket. */
@@ -192,6 +192,31 @@ describe('failures', () => {
       expect(await answer).toBe(reason);
     },
   );
+
+  it.each(['timeout', 'abort'] as const)('tells what a question has cost that ended by %s', async (end) => {
+    stub.enqueue({ type: 'hang' });
+    const caller = new AbortController();
+    const abandoned: Usage[] = [];
+    const options = { signal: caller.signal, onAbandoned: (usage: Usage) => abandoned.push(usage) };
+    const failed = failure(port({ timeoutMs: end === 'timeout' ? 100 : 60_000 }).propose(request, options));
+    if (end === 'abort') {
+      await stub.waitForRequests(1);
+      caller.abort(new Error('task canceled'));
+    }
+    await failed;
+    expect(abandoned).toEqual([
+      expect.objectContaining({ model: 'claude-sonnet-5', outputTokens: 0, mock: false }),
+    ]);
+    expect(abandoned[0]?.inputTokens).toBeGreaterThan(100);
+    expect(abandoned[0]?.costUsd).toBeGreaterThan(0);
+  });
+
+  it('tells no cost of a question that was refused', async () => {
+    stub.enqueue({ type: 'status', status: 529 });
+    const onAbandoned = (): void => expect.unreachable('nothing was charged');
+    const { signal } = new AbortController();
+    expect((await failure(port().propose(request, { signal, onAbandoned }))).code).toBe('llm_overloaded');
+  });
 
   it('asks nobody when already aborted', async () => {
     const reason = new Error('too late');

@@ -75,6 +75,26 @@ describe('withBudget', () => {
     expect(records).toEqual([{ usage, outcome: 'llm_bad_answer' }]);
   });
 
+  it('records what a call is thought to have cost that nobody waited for', async () => {
+    const { budget, records } = createBudget(9);
+    const endings = [new LlmError('llm_timeout', 'x'), new Error('task canceled')];
+    for (const ending of endings) {
+      const port: LlmPort = {
+        name: 'fake',
+        isMock: false,
+        async propose(_request, { onAbandoned }) {
+          onAbandoned?.(usage);
+          throw ending;
+        },
+      };
+      await expect(withBudget(port, budget).propose(request, options)).rejects.toBe(ending);
+    }
+    expect(records).toEqual([
+      { usage, outcome: 'llm_timeout' },
+      { usage, outcome: 'aborted' },
+    ]);
+  });
+
   it('records nothing when nothing is known', async () => {
     const { budget, records } = createBudget(9);
     const { port } = createPort(() => {

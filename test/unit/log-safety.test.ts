@@ -1,3 +1,5 @@
+import { spawnSync } from 'node:child_process';
+import { closeSync, existsSync, openSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { createLogger } from '../../log.ts';
 
@@ -90,5 +92,23 @@ describe('lines of the log', () => {
       log.info({ event: 'x', body: { [name]: 'CANARY' }, [name]: ['CANARY'] }),
     );
     expect(text).not.toContain('CANARY');
+  });
+});
+
+describe('where lines cannot be written', () => {
+  it.runIf(existsSync('/dev/full'))('the process goes on', () => {
+    const log = JSON.stringify(new URL('../../log.ts', import.meta.url).href);
+    const script = `import { createLogger } from ${log};
+      const log = createLogger({ name: 'api' });
+      for (let n = 0; n < 5_000; n++) log.info({ event: 'line', filler: 'x'.repeat(1_000) });
+      setTimeout(() => {
+        log.info({ event: 'later' });
+        process.stderr.write('went on');
+      }, 1);`;
+    const full = openSync('/dev/full', 'w');
+    const args = ['--import', 'tsx', '--input-type=module', '-e', script];
+    const { status, stderr } = spawnSync(process.execPath, args, { stdio: ['ignore', full, 'pipe'] });
+    closeSync(full);
+    expect([status, String(stderr)]).toEqual([0, 'went on']);
   });
 });

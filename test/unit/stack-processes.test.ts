@@ -1,4 +1,12 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -128,6 +136,15 @@ describe('locks', () => {
       writeFileSync(path, content);
       takeLock(path).release();
     }
+  });
+
+  it('is refused where its file cannot be read, instead of being asked for without end', () => {
+    const path = join(folder, 'unreadable-lock');
+    mkdirSync(path);
+    expect(() => takeLock(path)).toThrow(/EISDIR/);
+    expect(readdirSync(folder).filter((name) => name.startsWith('unreadable-lock'))).toEqual([
+      'unreadable-lock',
+    ]);
   });
 });
 
