@@ -139,13 +139,15 @@ export interface TaskActivities {
     runNo: number;
     end: 'canceled' | 'expired' | 'failed';
     reason: string;
+    /** The deadline that was over. Absent: the workflow's worker is an older one and knows no `open`. */
+    knownDeadlineAtMs?: number;
   }): Promise<EndTaskAnswer>;
 }
 
 export type EndTaskAnswer =
   | { kind: 'ended'; end: TaskEnd }
   | { kind: 'draining'; batchId: string }
-  /** It was to expire, but has time left: what it was on hold does not count. Ask again then. */
+  /** It was to expire, but its deadline is a later one: what it was on hold does not count. Ask again then. */
   | { kind: 'open'; deadlineAtMs: number };
 
 /** Temporal delivery. */

@@ -2,7 +2,7 @@
  * The task workflow: step after step of propose → decision → batch, until the task's row says that it has ended.
  *
  * A. Rows are the truth. Whatever a signal, timer or cancel says, an activity that competes in Postgres has the last word.
- * B. No continue-as-new with a batch out: only between steps and while waiting for an agent.
+ * B. No continue-as-new with a batch out: only between steps, while waiting for an agent, and in manual mode undecided.
  * C. Expected ends are values; the workflow fails only by a bug. Canceled in Temporal shows as Canceled there.
  */
 import {
@@ -44,7 +44,9 @@ type Ended = Extract<ProposeOutcome, { kind: 'ended' }>;
 type Outcome = ProposeOutcome | { kind: 'moved' };
 
 export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult> {
-  const inbox = openInbox(input.requestedStep);
+  // A run that an older worker began has not heard of it, and goes on so.
+  const isCarried = input.requestedStep !== undefined && patched(CARRIES_REQUESTS);
+  const inbox = openInbox(isCarried ? input.requestedStep : undefined);
   const endedBell = condition(() => inbox.ended() !== undefined);
   endedBell.catch(() => undefined); // rejects when Temporal cancels, which every other wait reports as well
   let step = input.step ?? 1;
@@ -75,6 +77,8 @@ export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult
     for (;;) {
       switch (outcome.kind) {
         case 'moved':
+          // On hold for long it is asked again and again. Undecided it has no batch out in this mode (B).
+          if (isManual()) await continueAsNewWhenLong();
           outcome = await begin();
           break;
         case 'ended':
@@ -236,8 +240,9 @@ export async function task(input: TaskWorkflowInput): Promise<TaskWorkflowResult
     reason: string,
   ): Promise<TaskEnd | undefined> {
     showPhase('ending');
+    const run = { taskId: input.taskId, runNo: input.runNo };
     for (let pauseMs = 0; ; pauseMs = Math.min(Math.max(pauseMs * 2, MIN_WAIT_MS), FIRST_BACKSTOP_MS)) {
-      const answer = await rows.endTask({ taskId: input.taskId, runNo: input.runNo, end, reason });
+      const answer = await rows.endTask({ ...run, end, reason, knownDeadlineAtMs: deadlineAtMs });
       if (answer.kind === 'ended') return answer.end;
       if (answer.kind === 'open') {
         deadlineAtMs = Math.max(answer.deadlineAtMs, Date.now() + MIN_WAIT_MS);

@@ -7,7 +7,13 @@ import type { ShellName } from '../../contracts/act.ts';
 import { shellNames } from '../../contracts/act.ts';
 import type { ActRequest } from '../../contracts/commands.ts';
 import { problem } from '../../contracts/errors.ts';
-import type { BatchStatus, EndTaskAnswer, ProposeOutcome, StepRef } from '../../contracts/workflow-io.ts';
+import type {
+  BatchStatus,
+  EndTaskAnswer,
+  ProposeOutcome,
+  StepRef,
+  TaskActivities,
+} from '../../contracts/workflow-io.ts';
 import { findBatch } from '../../db/batches.ts';
 import {
   findStepPlan,
@@ -46,8 +52,11 @@ import { findStandingApproval } from './standing-approval.ts';
 const NO_AGENT_RETRY_MS = 10_000;
 /** How long a task that was put on hold after its workflow began waits before it looks again, milliseconds. */
 const BLOCKED_RETRY_MS = 60_000;
-/** Shortest pause before the deadline of a task on hold is looked at again, milliseconds. */
-const HELD_DEADLINE_RETRY_MS = 60 * 60_000;
+/**
+ * Shortest pause before the deadline of a task on hold is looked at again, milliseconds. One that is released in it and
+ * has less time left expires so much later at most.
+ */
+const HELD_DEADLINE_RETRY_MS = 5 * 60_000;
 /** A model that answers is asked again at once when its answer is of no use, this often in all. */
 const MAX_BAD_ANSWERS = 3;
 /** No further question after this long: it would outlast the activity, which would then begin anew. Milliseconds. */
@@ -425,19 +434,22 @@ export async function readBatch(deps: DomainDeps, batchId: string): Promise<Batc
 }
 
 /**
- * End a task from the engine's side. `draining`: a batch is still out; call again when it is in. `open`: its deadline,
- * which was to end it, has moved.
+ * End a task from the engine's side. `draining`: a batch is still out; call again when it is in. `open`: the deadline
+ * that was to end it has moved. That it is over is for the workflow to say: the clocks of two machines differ.
  */
 export async function endTask(
   deps: DomainDeps,
-  input: { taskId: string; runNo: number; end: 'canceled' | 'expired' | 'failed'; reason: string },
+  input: Parameters<TaskActivities['endTask']>[0],
 ): Promise<EndTaskAnswer> {
   return transact<EndTaskAnswer>(deps, async (unit) => {
     const task = await lockTask(unit.trx, input.taskId);
     if (task === undefined || task.runNo !== input.runNo) return { kind: 'ended', end: 'canceled' };
     if (task.endedAt !== null) return { kind: 'ended', end: endOf(task) };
-    const deadlineAtMs = movedDeadlineOf(task);
-    if (input.end === 'expired' && deadlineAtMs > Date.now()) return { kind: 'open', deadlineAtMs };
+    const knownAtMs = input.end === 'expired' ? input.knownDeadlineAtMs : undefined;
+    if (knownAtMs !== undefined && task.cancelRequestedAt === null) {
+      const deadlineAtMs = deadlineOf(task, knownAtMs);
+      if (deadlineAtMs > knownAtMs) return { kind: 'open', deadlineAtMs };
+    }
     const stopped = await stopTask(unit, engineActor, task, input.end, task.cancelReason ?? input.reason);
     return stopped.kind === 'ended'
       ? { kind: 'ended', end: endOf(stopped.task) }
@@ -445,9 +457,9 @@ export async function endTask(
   });
 }
 
-/** When the time of an open task is over, if it is released now; the workflow knows only how it began. */
-function movedDeadlineOf({ deadlineAt, blockedAt }: TaskRow): number {
+/** When the time of an open task is over; of one on hold, if it is released now, which is after `knownAtMs`. */
+function deadlineOf({ deadlineAt, blockedAt }: TaskRow, knownAtMs: number): number {
   if (blockedAt === null) return deadlineAt.getTime();
   const leftMs = deadlineAt.getTime() - blockedAt.getTime();
-  return Date.now() + Math.max(leftMs, HELD_DEADLINE_RETRY_MS);
+  return Math.max(Date.now(), knownAtMs) + Math.max(leftMs, HELD_DEADLINE_RETRY_MS);
 }

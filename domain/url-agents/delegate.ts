@@ -130,7 +130,7 @@ export async function sendDelegation(deps: UrlAgentDeps, taskId: string, signal:
       ? { kind: 'unreached', reason: 'the part has ended' }
       : await tell(deps, row, part, row.sealedCallbackToken, signal);
   signal.throwIfAborted();
-  const failure =
+  const refusal =
     told.kind === 'answered'
       ? null
       : told.kind === 'refused'
@@ -138,6 +138,9 @@ export async function sendDelegation(deps: UrlAgentDeps, taskId: string, signal:
         : told.reason;
   await transact(deps, async (unit) => {
     const task = await lockTask(unit.trx, taskId);
+    // Who speaks of the part has taken it, whatever became of the answer.
+    const isTaken = ((await findDelegation(unit.trx, taskId))?.reportedAt ?? null) !== null;
+    const failure = isTaken ? null : refusal;
     const state = failure === null ? 'accepted' : 'failed';
     const response = told.kind === 'answered' ? storable(told.data) : undefined;
     const isEnded = await endSending(unit.trx, taskId, { state, response, failure });

@@ -456,21 +456,31 @@ describe('dependencies', () => {
     const made = await house.createTask({ mode: 'manual', deadlineMs: 60_000 });
     const [{ id: taskId }] = await house.db('tasks').select('id').where({ public_id: made.id });
     const minutes = (count: number) => new Date(Date.now() + count * 60_000);
-    const isOver = () => endTask(house.deps, { taskId, runNo: 1, end: 'expired', reason: 'deadline' });
+    const isOver = (knownDeadlineAtMs: number) =>
+      endTask(house.deps, { taskId, runNo: 1, end: 'expired', reason: 'deadline', knownDeadlineAtMs });
+    const known = Date.now() - 59 * 60_000;
     await patch(made.id, { status: 'blocked' });
     await house
       .db('tasks')
-      .update({ blocked_at: minutes(-60), deadline_at: minutes(-59) })
+      .update({ blocked_at: minutes(-60), deadline_at: new Date(known) })
       .where({ id: taskId });
-    expect(await isOver()).toMatchObject({ kind: 'open' });
+    expect(await isOver(known)).toMatchObject({ kind: 'open' });
+    // Also where the clock of the workflow is ahead of this one.
+    const ahead = Date.now() + 3_600_000;
+    const later = await isOver(ahead);
+    expect(later.kind === 'open' && later.deadlineAtMs).toBeGreaterThan(ahead);
     await patch(made.id, { status: 'todo' });
     const [{ deadline_at: deadlineAt }] = await house.db('tasks').where({ id: taskId });
-    expect(await isOver()).toEqual({ kind: 'open', deadlineAtMs: deadlineAt.getTime() });
-    await house
-      .db('tasks')
-      .update({ deadline_at: minutes(-1) })
-      .where({ id: taskId });
-    expect(await isOver()).toEqual({ kind: 'ended', end: 'expired' });
+    expect(await isOver(known)).toEqual({ kind: 'open', deadlineAtMs: deadlineAt.getTime() });
+    // What it knows already is over when it says so, whatever this clock says.
+    expect(await isOver(deadlineAt.getTime())).toEqual({ kind: 'ended', end: 'expired' });
+  });
+
+  it('ends one whose deadline has moved for a workflow of an older worker, which knows no later one', async () => {
+    const made = await house.createTask({ mode: 'manual' });
+    const [{ id: taskId }] = await house.db('tasks').select('id').where({ public_id: made.id });
+    const ending = { taskId, runNo: 1, end: 'expired', reason: 'deadline' } as const;
+    expect(await endTask(house.deps, ending)).toEqual({ kind: 'ended', end: 'expired' });
   });
 });
 

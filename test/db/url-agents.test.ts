@@ -9,7 +9,7 @@ import { listAgents } from '../../db/agents.ts';
 import { claimUrlCommand } from '../../db/command-claims.ts';
 import { findCommand } from '../../db/commands.ts';
 import { createDatabase, type Db, execute, query, queryOne } from '../../db/database.ts';
-import { findDelegation } from '../../db/delegations.ts';
+import { findDelegation, writeReport } from '../../db/delegations.ts';
 import { findTask, updateTask } from '../../db/tasks.ts';
 import { findUrlAgent, noteUrlFailure } from '../../db/url-agents.ts';
 import { sweepPresence } from '../../domain/agents/presence.ts';
@@ -380,6 +380,28 @@ describe('a part that is handed on', () => {
       failure: 'the part has ended',
     });
     expect(await findTask(db, taskId)).toMatchObject({ state: 'canceled' });
+  });
+
+  it('is taken where its agent reports of it, although the answer was lost', async () => {
+    const running = await handOn();
+    answer = (response) => {
+      response.statusCode = 502;
+      void writeReport(db, running.taskId, {
+        status: 'in_progress',
+        lastOutput: null,
+        lastExitCode: null,
+      }).then(() => response.end());
+    };
+    await sendDelegation(deps, running.taskId, never);
+    expect(await findDelegation(db, running.taskId)).toMatchObject({ state: 'accepted', failure: null });
+    expect(await findTask(db, running.taskId)).toMatchObject({ endedAt: null });
+    const ended = await handOn();
+    await writeReport(db, ended.taskId, { status: 'completed', lastOutput: null, lastExitCode: 0 });
+    await execute(db, `update tasks set state = 'completed', ended_at = now() where id = :taskId`, {
+      taskId: ended.taskId,
+    });
+    await sendDelegation(deps, ended.taskId, never);
+    expect(await findDelegation(db, ended.taskId)).toMatchObject({ state: 'accepted', failure: null });
   });
 
   it('keeps the state that it has come to meanwhile', async () => {

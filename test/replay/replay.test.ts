@@ -1,6 +1,8 @@
 /**
  * Workflow code must take every recorded history the way it went. When this fails after a change of `workflows/`, open
  * tasks would be stuck by the same change: guard it with `patched()`, or record again if nothing of it is in use yet.
+ *
+ * No scenario makes `carried-request-begun-by-an-older-worker`: a worker of before `carries-requests` wrote it.
  */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';

@@ -140,7 +140,6 @@ describe('whoever attended it died', () => {
     await db.raw(
       `update commands set state = 'sent', sent_at = now() where task_id = '${ref.taskId}' and state = 'queued'`,
     );
-    await db.raw(`update tasks set deadline_at = now() where id = '${ref.taskId}'`);
     const ending = { taskId: ref.taskId, runNo: 1, end: 'expired', reason: 'deadline' } as const;
     expect(await endTask(deps, ending)).toMatchObject({ kind: 'draining' });
     expect(await bells()).toEqual([taskWorkflowId(ref.taskId, 1)]);

@@ -1,17 +1,21 @@
 /** Cancel, expiry and failure: from our side and from Temporal's. */
 import assert from 'node:assert/strict';
 import { ApplicationFailure } from '@temporalio/common';
+import type { TaskActivities } from '../../contracts/workflow-io.ts';
 import type { Scenario } from './scenarios.ts';
 import {
   assertCanceled,
   assertEnd,
   awaiting,
+  BIG_SIGNAL_BYTES,
   batchFinished,
+  createGate,
   drainsFirst,
   ended,
   endsAsked,
   endsAtOnce,
   FAR_MS,
+  knownDeadlines,
   movesFirst,
   proposals,
   running,
@@ -173,23 +177,59 @@ export const cancelScenarios: Scenario[] = [
       async drive(play) {
         await assertEnd(play, 'expired', 1);
         assert.deepEqual(play.asked(), ['endTask', 'endTask']);
+        const [first = 0, second = 0] = knownDeadlines(play);
+        assert.ok(first > 0 && second > first, 'it says which deadline was over');
       },
     }),
   },
   {
     name: 'deadline-moved-while-a-batch-is-out',
+    prepare: () => ({
+      options: {
+        deadlineInMs: 500,
+        script: {
+          propose: proposals(
+            () => running(1),
+            () => ended('completed'),
+          ),
+          endTask: movesFirst(FAR_MS),
+        },
+      },
+      async drive(play) {
+        await play.untilAsked('endTask');
+        await play.untilPhase('running');
+        await play.signal(batchFinished());
+        await assertEnd(play, 'completed', 2);
+        // On a slow machine the deadline may be over before the first proposal.
+        assert.deepEqual(play.asked().slice(-3), ['endTask', 'propose', 'propose']);
+      },
+    }),
+  },
+  {
+    name: 'on-hold-it-continues-as-new',
     prepare() {
-      const answers = [running(1), running(1), ended('completed')];
+      const heard = createGate();
+      let asked = 0;
+      const endTask: TaskActivities['endTask'] = async ({ end }) => {
+        await heard.passed;
+        asked += 1;
+        return asked === 1 ? { kind: 'open', deadlineAtMs: Date.now() + 300 } : { kind: 'ended', end };
+      };
       return {
         options: {
-          deadlineInMs: 500,
-          script: { propose: async () => answers.shift() ?? ended('failed'), endTask: movesFirst(FAR_MS) },
+          mode: 'manual',
+          deadlineInMs: 300,
+          script: { propose: proposals(() => ended('failed')), endTask },
         },
         async drive(play) {
-          await play.untilAsked('propose', 2);
-          await play.signal(batchFinished());
-          await assertEnd(play, 'completed', 2);
-          assert.deepEqual(play.asked(), ['propose', 'endTask', 'propose', 'propose']);
+          await play.untilAsked('endTask');
+          for (let i = 0; i < 3; i++) await play.signal(batchFinished(String(i).repeat(BIG_SIGNAL_BYTES)));
+          await play.untilHeard();
+          const { runId } = await play.handle.describe();
+          heard.open();
+          await assertEnd(play, 'expired', 1);
+          assert.notEqual((await play.handle.describe()).runId, runId, 'its history does not grow for ever');
+          assert.deepEqual(play.asked(), ['endTask', 'endTask']);
         },
       };
     },

@@ -7,6 +7,7 @@ import {
   assigned,
   awaiting,
   BATCH,
+  BIG_SIGNAL_BYTES,
   batchFinished,
   createGate,
   decided,
@@ -16,9 +17,6 @@ import {
   running,
   waiting,
 } from './script-parts.ts';
-
-/** Three signals of this size make the server suggest continue-as-new (4 MiB of history). */
-const BIG_SIGNAL_BYTES = 1_500_000;
 
 export const waitingScenarios: Scenario[] = [
   {

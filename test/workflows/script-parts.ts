@@ -7,6 +7,8 @@ import type { Play } from './scripted-worker.ts';
 
 export const FAR_MS = 3_600_000;
 export const BATCH = 'batch-1';
+/** Three signals of this size make the server suggest continue-as-new (4 MiB of history). */
+export const BIG_SIGNAL_BYTES = 1_500_000;
 
 export const ended = (end: TaskEnd): ProposeOutcome => ({ kind: 'ended', end });
 export const awaiting = (step: number, inMs = FAR_MS): ProposeOutcome => ({
@@ -87,6 +89,12 @@ export async function assertCanceled(play: Play): Promise<void> {
     return true;
   });
 }
+
+/** Which deadlines were said to be over, in order. */
+export const knownDeadlines = (play: Play): (number | undefined)[] =>
+  play.calls
+    .filter(({ activity }) => activity === 'endTask')
+    .map(({ arg }) => (arg as { knownDeadlineAtMs?: number }).knownDeadlineAtMs);
 
 /** What the task was asked to end with, in order. */
 export const endsAsked = (play: Play): string[] =>
