@@ -57,7 +57,9 @@ foreach ($path in $Directory, $AgentHome) {
 if ($switches.RUN_AS_SERVICE -eq '1') { & $serviceScript -Remove -Directory $Directory }
 foreach ($name in $files) {
     $source = Join-Path $PSScriptRoot $name
+    # What an earlier package of the other kind left would be what runs.
     if (Test-Path -LiteralPath $source) { Copy-Item -LiteralPath $source -Destination $Directory -Force }
+    else { Remove-Item -LiteralPath (Join-Path $Directory $name) -Force -ErrorAction SilentlyContinue }
 }
 Write-Output "Installed in $Directory"
 if ($switches.RUN_AS_SERVICE -eq '1') {

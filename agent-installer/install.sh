@@ -105,7 +105,11 @@ mkdir -p "$destdir$directory" "$destdir$home"
 chmod 755 "$destdir$directory"
 chmod 711 "$destdir$home"
 for name in run.sh steelthread-agent.mjs steelthread_agent.py; do
-  [ -f "$here/$name" ] || continue
+  if [ ! -f "$here/$name" ]; then
+    # What an earlier package of the other kind left would be what runs.
+    rm -f "$destdir$directory/$name"
+    continue
+  fi
   cp "$here/$name" "$destdir$directory/$name"
   chmod 755 "$destdir$directory/$name"
 done

@@ -419,7 +419,9 @@ def read_process(pid):
     fields = stat.decode("latin-1").rpartition(")")[2].split()
     if len(fields) < 20:
         return None
-    return ProcessInfo(pid, fields[0], int(fields[2]), int(fields[3]), fields[19])
+    # "Z" of more than one thread: the first has ended and others run on.
+    state = "S" if fields[0] == "Z" and int(fields[17]) > 1 else fields[0]
+    return ProcessInfo(pid, state, int(fields[2]), int(fields[3]), fields[19])
 
 
 def list_pids():
@@ -438,7 +440,7 @@ def find_environment_entry(pid, entry):
         with open("/proc/%d/environ" % pid, "rb") as file:
             environment = file.read()
     except PermissionError:
-        return False  # Of a user whose processes are none of ours to read.
+        return False  # Of a user whose processes are none of ours to read, or hidden by hidepid=1.
     except OSError:
         return None
     if not environment:
@@ -592,7 +594,8 @@ class ProcessSearch:
                 continue
             info = read_process(pid)
             if info is None:
-                is_sure = False
+                # Gone, or hidden from us for good.
+                is_sure = is_sure and find_environment_entry(pid, self._entry) is False
                 continue
             carries = None
             if info.state not in "ZX":
@@ -1093,7 +1096,8 @@ class Spool:
     def restore(path, saved):
         """What an earlier process left: its file, or the bytes saved with the result. Both may be missing."""
         spool = Spool(path, MAX_SAFE_INTEGER)
-        if os.path.exists(path):
+        # Bytes are saved where they are in memory only: a file beside them is what a failed spill left.
+        if not saved and os.path.exists(path):
             spool._file = open(path, "r+b")
             for block in iter(lambda: spool._file.read(1024 * 1024), b""):
                 spool._hash.update(block)
@@ -1152,6 +1156,7 @@ class Spool:
                 except OSError:
                     pass
                 self._file = None
+                self._unlink()
             self._refuse(error)
             return False
         self._memory = bytearray()
@@ -1200,10 +1205,13 @@ class Spool:
             self._memory = bytearray()
             self._size = 0
             if discard and had_file:
-                try:
-                    os.unlink(self._path)
-                except OSError:
-                    pass
+                self._unlink()
+
+    def _unlink(self):
+        try:
+            os.unlink(self._path)
+        except OSError:
+            pass  # Deleted from outside.
 
 
 class OutboundStream:

@@ -76,7 +76,8 @@ function createSearch(target: KillTarget, cgroups: CommandCgroups | null): () =>
       if (pid === process.pid || pid === process.ppid) continue;
       const info = readProcess(pid);
       if (info === null) {
-        isSure = false;
+        // Gone, or hidden from us for good.
+        isSure &&= findEnvironmentEntry(pid, entry) === false;
         continue;
       }
       if (info.state === 'Z' || info.state === 'X') {

@@ -6,7 +6,7 @@ import { errorCode } from './log.ts';
 
 export interface ProcessInfo {
   pid: number;
-  /** `Z` and `X` are dead already. */
+  /** `Z` and `X` are dead already, with all their threads. */
   state: string;
   processGroup: number;
   session: number;
@@ -30,9 +30,12 @@ export function readProcess(pid: number): ProcessInfo | null {
     // The name in parentheses may hold spaces and parentheses: the fields follow the last one.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     const [state, , group, session] = fields;
-    const startTime = fields[19];
+    const [threads, , startTime] = fields.slice(17);
     if (state === undefined || startTime === undefined) return null;
-    return { pid, state, processGroup: Number(group), session: Number(session), startTime };
+    // The first thread has ended and others run on: what is told is its state.
+    const lives = state === 'Z' && Number(threads) > 1;
+    const [processGroup, leader] = [Number(group), Number(session)];
+    return { pid, state: lives ? 'S' : state, processGroup, session: leader, startTime };
   } catch {
     return null;
   }
@@ -59,8 +62,8 @@ export function findEnvironmentEntry(pid: number, entry: string): boolean | null
     if (environment === '') return null;
     return environment.startsWith(`${entry}\0`) || environment.includes(`\0${entry}\0`);
   } catch (error) {
-    // Of a user whose processes are none of ours to read.
-    return errorCode(error) === 'EACCES' ? false : null;
+    // Of a user whose processes are none of ours to read; EPERM where /proc is mounted with hidepid=1.
+    return ['EACCES', 'EPERM'].includes(errorCode(error) ?? '') ? false : null;
   }
 }
 

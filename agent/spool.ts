@@ -65,7 +65,8 @@ export function createSpool(options: SpoolOptions): Spool {
 /** What an earlier process of this agent left: its file, or the bytes saved with the result. Both may be missing. */
 export function restoreSpool(path: string, savedBase64: string | undefined): Spool {
   const options = { path, capBytes: Number.MAX_SAFE_INTEGER };
-  if (existsSync(path)) {
+  // Bytes are saved where they are in memory only: a file beside them is what a failed spill left.
+  if (savedBase64 === undefined && existsSync(path)) {
     const fd = openSync(path, 'r');
     const size = fstatSync(fd).size;
     return spoolOver(options, { chunks: [], size, fd, totalBytes: size });
@@ -94,6 +95,13 @@ function spoolOver(options: SpoolOptions, content: SpoolContent): Spool {
     let done = 0;
     while (done < bytes.length) done += writeSync(target, bytes, done);
   };
+  const unlink = (): void => {
+    try {
+      unlinkSync(path);
+    } catch {
+      // Deleted from outside.
+    }
+  };
   const spill = (): void => {
     if (fd !== null || size === 0 || isRefused) return;
     let opened: number | null = null;
@@ -104,7 +112,10 @@ function spoolOver(options: SpoolOptions, content: SpoolContent): Spool {
       chunks = [];
     } catch (error) {
       // What is in memory stays there, still readable.
-      if (opened !== null) closeSync(opened);
+      if (opened !== null) {
+        closeSync(opened);
+        unlink();
+      }
       isRefused = true;
       options.onDiskError?.(error);
     }
@@ -180,12 +191,7 @@ function spoolOver(options: SpoolOptions, content: SpoolContent): Spool {
       fd = null;
       chunks = [];
       size = 0;
-      if (!hadFile) return;
-      try {
-        unlinkSync(path);
-      } catch {
-        // Deleted from outside.
-      }
+      if (hadFile) unlink();
     },
   };
 }

@@ -164,10 +164,13 @@ export const endTerminalSession = (
     { id, agentId, ...end },
   );
 
-/** Open sessions of an agent: those it named, and those older than its connection, which it should have named. */
+/**
+ * Open sessions of an agent: those it named, and those older than its connection, which it should have named. Of a
+ * connection that another has replaced only the former.
+ */
 export const listTerminalsToReconcile = (
   db: Queryable,
-  agentId: string,
+  { agentId, epoch }: { agentId: string; epoch: number },
   named: readonly string[],
 ): Promise<TerminalSessionRow[]> =>
   query<TerminalSessionRow>(
@@ -175,8 +178,9 @@ export const listTerminalsToReconcile = (
     `select ${columns} from terminal_sessions s
      where agent_id = :agentId and state <> 'ended'
        and (id = any(cast(:named as uuid[]))
-            or created_at < (select connected_at from agent_connections c where c.agent_id = s.agent_id))`,
-    { agentId, named: [...named] },
+            or created_at < (select connected_at from agent_connections c
+                             where c.agent_id = s.agent_id and c.epoch = :epoch))`,
+    { agentId, epoch, named: [...named] },
   );
 
 /** Sessions whose time is over by more than the grace and whose agent has not said so. */

@@ -175,7 +175,7 @@ function heldBytes(bytes: Buffer): number {
   for (let count = 1; count <= bytes.length; count++) {
     const byte = bytes[bytes.length - count] ?? 0;
     if ((byte & 0xc0) === 0x80) continue;
-    const length = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc0 ? 2 : 1;
+    const length = byte >= 0xf8 ? 1 : byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc0 ? 2 : 1;
     return count < length ? count : 0;
   }
   return 0;

@@ -137,10 +137,13 @@ export function createRelays(deps: {
 
   const alive = async (socket: AgentSocket, sessionIds: readonly string[]): Promise<void> => {
     const { agentId } = socket;
+    const epoch = socket.session()?.epoch;
     // It has connected again meanwhile: what lived at that time is told anew.
-    if (registry.find(agentId) !== socket) return;
-    const { living, lostIds } = await reconcileTerminals(domain, agentId, sessionIds);
+    const isReplaced = (): boolean => registry.find(agentId) !== socket;
+    if (epoch === undefined || isReplaced()) return;
+    const { living, lostIds } = await reconcileTerminals(domain, { agentId, epoch }, sessionIds);
     for (const id of lostIds) await finish(id, lost);
+    if (isReplaced()) return;
     const known = new Set(living.map(({ id }) => id));
     for (const sessionId of sessionIds) {
       if (!known.has(sessionId)) sendTo(agentId, { type: 'terminal.close', sessionId, reason: 'unknown' });

@@ -263,12 +263,13 @@ export async function isAgentElsewhere(
  */
 export async function reconcileTerminals(
   deps: DomainDeps,
-  agentId: string,
+  connection: { agentId: string; epoch: number },
   alive: readonly string[],
 ): Promise<{ living: TerminalSessionRow[]; lostIds: string[] }> {
+  const { agentId } = connection;
   const named = new Set(alive);
   return transact(deps, async (unit) => {
-    const rows = await listTerminalsToReconcile(unit.trx, agentId, alive);
+    const rows = await listTerminalsToReconcile(unit.trx, connection, alive);
     const lostIds = rows.map(({ id }) => id).filter((id) => !named.has(id));
     for (const id of lostIds) await settleTerminal(unit, { id, agentId }, lost);
     return { living: rows.filter(({ id }) => named.has(id)), lostIds };

@@ -112,6 +112,30 @@ print(json.dumps([verdict(act) for act in given]))`,
   });
 });
 
+describe('output', () => {
+  it('that a full disk took a part of is whole after a restart', () => {
+    const path = join(fixture.home, '..', 'spooled');
+    const code = `
+import base64, os
+def spooled():
+    spool = program.Spool(given["path"], 1000)
+    spool.append(b"0123456789")
+    write = spool._write
+    def fill(data):
+        write(data[:4])
+        raise OSError(28, "No space left on device")
+    spool._write = fill
+    spool.spill()
+    return spool
+spool = spooled()
+is_left = os.path.exists(given["path"])
+open(given["path"], "wb").write(b"0123")
+restored = program.Spool.restore(given["path"], spool.memory_base64())
+print(json.dumps([is_left, restored.read(0, 100).decode()]))`;
+    expect(inPython(code, { path })).toEqual([false, '0123456789']);
+  });
+});
+
 describe('WebSocket frames', () => {
   /** What a reader makes of these bytes (hex), fed in pieces of each size; or the code of its refusal. */
   const read = (hex: string, sizes = [1, 2, 3, 1_000]): unknown[] =>

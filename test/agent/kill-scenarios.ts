@@ -1,4 +1,5 @@
 /** What every kind of agent must do: end everything of a command. */
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { AgentOptions } from '../../agent/agent.ts';
@@ -52,6 +53,29 @@ export function killScenarios({ createFixture }: AgentProgram): void {
         const result = await session.frame('result', frame.commandId);
         expect(result).toMatchObject({ outcome: 'timed_out', reason: 'timeout' });
         expect(linesOf(pids).length).toBeGreaterThanOrEqual(5);
+        expect(living(pids)).toEqual([]);
+      });
+
+      test('a process whose first thread has ended lives on in the others, and is ended', async () => {
+        const { session, frame, pids } = await start(
+          (file) => `
+      cat > ${file}.py <<'END'
+import ctypes, os, sys, threading, time
+threading.Thread(target=time.sleep, args=(120,)).start()
+with open(sys.argv[1], "w") as file:
+    file.write("%d\\n" % os.getpid())
+ctypes.CDLL(None).pthread_exit(None)
+END
+      python3 ${file}.py ${file} & sleep 60`,
+        );
+        const stateOf = ([pid]: string[]): string | undefined =>
+          pid === undefined
+            ? undefined
+            : / ([A-Z]) [^)]*$/.exec(readFileSync(`/proc/${pid}/stat`, 'latin1'))?.[1];
+        await waitFor('the end of the first thread', () => stateOf(linesOf(pids)) === 'Z');
+        expect(living(pids)).toHaveLength(1);
+        session.send({ type: 'cancel', commandId: frame.commandId, reason: 'stop' });
+        await session.frame('result', frame.commandId);
         expect(living(pids)).toEqual([]);
       });
 

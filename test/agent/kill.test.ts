@@ -12,8 +12,12 @@ import { killScenarios } from './kill-scenarios.ts';
 
 killScenarios(javascriptAgent);
 
+/** Where others come and go all the time each round takes a second more, milliseconds. */
+const ROUNDS_TIMEOUT_MS = 120_000;
+
 /** A search that is slower than a process lives must not take it for gone. */
-test.runIf(process.platform === 'linux')('whoever lives only for a moment is not overlooked', async () => {
+const onLinux = test.runIf(process.platform === 'linux');
+onLinux('whoever lives only for a moment is not overlooked', { timeout: ROUNDS_TIMEOUT_MS }, async () => {
   const directory = mkdtempSync(join(tmpdir(), 'steelthread-kill-'));
   const [script, pids] = [join(directory, 'hop'), join(directory, 'pids')];
   writeFileSync(script, `trap '' TERM\necho $$ >> ${pids}\nsleep 0.002\nsetsid bash ${script} &\n`);

@@ -327,6 +327,19 @@ describe('install.sh', () => {
     expect(existsSync(at('var/lib/steelthread-agent/agent.json'))).toBe(true);
   });
 
+  it('leaves nothing of an earlier package of the other kind, which would be what runs', async () => {
+    const first = await unpack(await post('/v1/installers', { kind: 'javascript' }));
+    expect(install(first, []).status).toBe(0);
+    expect(readdirSync(at('opt/steelthread-agent'))).toContain('steelthread-agent.mjs');
+    rmSync(first, { recursive: true });
+    expect(install(await unpack(await post('/v1/installers', { kind: 'python' })), []).status).toBe(0);
+    expect(readdirSync(at('opt/steelthread-agent')).sort()).toEqual([
+      'config.json',
+      'run.sh',
+      'steelthread_agent.py',
+    ]);
+  });
+
   it('makes no service where none is wanted', async () => {
     const directory = await unpack(await post('/api/v1/installer/create-python', { run_as_service: false }));
     expect(install(directory, []).status).toBe(0);

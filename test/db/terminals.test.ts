@@ -88,7 +88,13 @@ describe('sessions an agent does not name', () => {
       `insert into agent_connections (agent_id, epoch, bridge_id, connected_at)
        values ('one', 1, gen_random_uuid(), now() - interval '1 hour')`,
     );
-    const { living, lostIds } = await reconcileTerminals(deps, 'one', [named.id, foreign.id]);
+    // Said on a connection that another has replaced: what was opened since is not lost.
+    const before = await reconcileTerminals(deps, { agentId: 'one', epoch: 0 }, [named.id]);
+    expect([before.living.map(({ id }) => id), before.lostIds]).toEqual([[named.id], []]);
+    const { living, lostIds } = await reconcileTerminals(deps, { agentId: 'one', epoch: 1 }, [
+      named.id,
+      foreign.id,
+    ]);
     expect(living.map(({ id }) => id)).toEqual([named.id]);
     expect(lostIds).toEqual([lost.id]);
     expect(await findTerminalSession(db, lost.id)).toMatchObject({ state: 'ended', endReason: 'lost' });
@@ -251,7 +257,9 @@ describe('among many sessions', () => {
   });
 
   it('those of an agent that came back are found by an index', async () => {
-    const plan = await planSentBy((trx) => listTerminalsToReconcile(trx, 'host-7', [newId()]));
+    const plan = await planSentBy((trx) =>
+      listTerminalsToReconcile(trx, { agentId: 'host-7', epoch: 1 }, [newId()]),
+    );
     expect(plan).not.toContain('Seq Scan on terminal_sessions');
   });
 });
