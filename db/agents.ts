@@ -77,7 +77,8 @@ interface StoredAgent {
   revoked_at: Date | null;
 }
 
-const aliveFor = `case when a.delivery = 'url' then interval '${URL_AGENT_OFFLINE_AFTER_MS} ms'
+/** How long an agent (`a`) counts as there after its last word. */
+export const aliveFor = `case when a.delivery = 'url' then interval '${URL_AGENT_OFFLINE_AFTER_MS} ms'
   else interval '${OFFLINE_AFTER_MS} ms' end`;
 /** Where an agent has no socket because it is asked at its address, it is enough that it was heard of. */
 const isReached = `(c.bridge_id is not null or a.delivery = 'url')`;

@@ -55,6 +55,11 @@ export function findConversation(
   );
 }
 
+/** Is there such a conversation, whosever it is? */
+export async function isConversation(db: Queryable, id: string): Promise<boolean> {
+  return (await queryOne(db, 'select id from conversations where id = :id', { id })) !== undefined;
+}
+
 /** Latest talk first, keyset by (updated_at, id). */
 export function listConversations(
   db: Queryable,

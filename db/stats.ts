@@ -1,10 +1,8 @@
 /** Figures of the hub: as they are now, and as they were. */
-import { OFFLINE_AFTER_MS } from '../contracts/agents.ts';
 import type { TaskState } from '../contracts/states.ts';
 import { type StatsFigures, statsFiguresSchema } from '../contracts/stats.ts';
+import { aliveFor } from './agents.ts';
 import { type Queryable, query, queryOne } from './database.ts';
-
-const aliveFor = `interval '${OFFLINE_AFTER_MS} ms'`;
 
 /** Agents that are not revoked; by the clock of the database. */
 export async function countAgents(db: Queryable): Promise<StatsFigures['agents']> {

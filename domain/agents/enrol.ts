@@ -13,7 +13,7 @@ import {
   revokeEnrolmentToken,
   useEnrolmentToken,
 } from '../../db/enrolment-tokens.ts';
-import { pageOfRows, positionOf } from '../cursor.ts';
+import { pageOfRows, uuidPositionOf } from '../cursor.ts';
 import type { Actor, DomainDeps } from '../deps.ts';
 import { claimSecretReply, type RequestKey } from '../idempotency.ts';
 import { createToken, hashToken } from '../identity/opaque-tokens.ts';
@@ -89,7 +89,8 @@ export async function listEnrolments(
 ): Promise<Page<EnrolmentTokenRow>> {
   assertCan(actor.principal, 'enrol', 'agent');
   const { limit } = query;
-  const rows = await listEnrolmentTokens(deps.db, { after: positionOf(query.cursor), limit: limit + 1 });
+  const after = uuidPositionOf(query.cursor);
+  const rows = await listEnrolmentTokens(deps.db, { after, limit: limit + 1 });
   return pageOfRows(rows, limit, (row) => ({ at: row.createdAt, id: row.id }));
 }
 

@@ -7,6 +7,7 @@ import {
   countConversations,
   deleteConversation,
   findConversation,
+  isConversation,
   listConversations,
 } from '../../db/conversations.ts';
 import { findMessage, listMessages, type MessageRow } from '../../db/messages.ts';
@@ -30,7 +31,8 @@ export async function listOwnConversations(
   const userId = ownerFor(actor, 'list');
   const before = await positionIn(cursor, async (id) => {
     const row = await findConversation(deps.db, { id, userId });
-    return row && { at: row.updatedAt, id: row.id };
+    if (row !== undefined) return { at: row.updatedAt, id: row.id };
+    return (await isConversation(deps.db, id)) ? undefined : 'deleted';
   });
   const rows = await listConversations(deps.db, userId, { before, limit: limit + 1 });
   return pageOfRows(rows, limit, (row) => ({ at: row.updatedAt, id: row.id }));
@@ -72,15 +74,16 @@ export async function deleteOwnConversation(deps: DomainDeps, actor: Actor, id: 
 
 /**
  * Where a list goes on. A cursor holds its own place, so it stays where it was when its item has moved; but it must
- * name an item that is in this list. @throws invalid_cursor
+ * name an item that is in this list, or was until it was deleted. @throws invalid_cursor
  */
 async function positionIn(
   cursor: string | undefined,
-  find: (id: string) => Promise<CursorPosition | undefined>,
+  find: (id: string) => Promise<CursorPosition | 'deleted' | undefined>,
 ): Promise<CursorPosition | undefined> {
   if (cursor === undefined) return undefined;
   const given = isUuid(cursor) ? { id: cursor } : decodeCursor(cursor);
   const found = isUuid(given.id) ? await find(given.id) : undefined;
-  if (found === undefined) throw problem('invalid_cursor');
+  if (found === 'deleted' && 'at' in given) return given;
+  if (found === undefined || found === 'deleted') throw problem('invalid_cursor');
   return { ...found, ...given };
 }

@@ -48,7 +48,9 @@ export function contentIssues(content: SavedContent): ValidationIssue[] {
     if (parameter.min !== null && parameter.max !== null && parameter.min > parameter.max) {
       issues.push({ path: at('min'), message: 'must not be above max' });
     }
-    if (parameter.default !== null) {
+    if (parameter.type === 'choice' && parameter.options.length === 0) {
+      issues.push({ path: at('options'), message: 'are what a choice has' });
+    } else if (parameter.default !== null) {
       const checked = checkValue(parameter, parameter.default);
       if ('problem' in checked) issues.push({ path: at('default'), message: checked.problem });
     }
@@ -63,7 +65,7 @@ export function contentIssues(content: SavedContent): ValidationIssue[] {
       const message = `must not hold control characters other than tab and line break, but has ${control}`;
       issues.push({ path: ['scripts', kind], message });
     }
-    if (content.parameters.length > 0 && /^\s*(?:#.*\n\s*)*(?:param\s*\(|using\s)/i.test(script)) {
+    if (content.parameters.length > 0 && mustStandFirst(script)) {
       issues.push({
         path: ['scripts', kind],
         message: 'must not begin with param or using: assignments precede it',
@@ -71,6 +73,35 @@ export function contentIssues(content: SavedContent): ValidationIssue[] {
     }
   }
   return issues.map(inBody);
+}
+
+/** Does it begin with what PowerShell takes only before every statement? Comments and attributes may precede it. */
+function mustStandFirst(script: string): boolean {
+  let rest = script.trimStart();
+  for (let length = headLength(rest); length > 0; length = headLength(rest)) {
+    rest = rest.slice(length).trimStart();
+  }
+  return /^(?:param\s*\(|using\s)/i.test(rest);
+}
+
+/** Of the comment or attribute that the text begins with; 0: it begins with neither. */
+function headLength(text: string): number {
+  if (text.startsWith('<#')) {
+    const end = text.indexOf('#>', 2);
+    return end === -1 ? text.length : end + 2;
+  }
+  if (text.startsWith('#')) {
+    const end = text.indexOf('\n');
+    return end === -1 ? text.length : end + 1;
+  }
+  if (!text.startsWith('[')) return 0;
+  let depth = 0;
+  for (let at = 0; at < text.length; at++) {
+    if (text[at] === '[') depth += 1;
+    else if (text[at] === ']') depth -= 1;
+    if (depth === 0) return at + 1;
+  }
+  return 0;
 }
 
 /** The scripts that are there, in the order of the contract. */

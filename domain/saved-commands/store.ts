@@ -89,16 +89,17 @@ export async function createSavedCommand(
 
 /**
  * What is not given stays as it is.
+ * @param change or what makes it of the present content, which nobody changes meanwhile
  * @throws forbidden, saved_command_not_found, system_command_protected, validation_failed, conflict (a newer revision)
  */
 export function updateSavedCommand(
   deps: DomainDeps,
   actor: Actor,
   id: string,
-  change: SavedChange,
+  change: SavedChange | ((present: SavedContent) => SavedChange),
 ): Promise<SavedCommandView> {
   return changeSaved(deps, actor, id, async (_trx, present) => {
-    const { revision, ...fields } = change;
+    const { revision, ...fields } = typeof change === 'function' ? change(present) : change;
     if (revision !== undefined && revision !== present.revision) {
       throw problem('conflict', { reason: `its revision is ${present.revision}` });
     }

@@ -167,6 +167,19 @@ describe('figures', () => {
     await agent.close();
   });
 
+  it('count one with an address for as long as its list calls it online', async () => {
+    const before = await stats();
+    const { agentId } = await system.enrol();
+    await deskOf(system).sql(`update agents set delivery = 'url' where id = :agentId`, { agentId });
+    await deskOf(system).sql(
+      `insert into agent_presence (agent_id, is_online, last_seen_at, heartbeat_at)
+       values (:agentId, true, now() - interval '2 minutes', now() - interval '2 minutes')`,
+      { agentId },
+    );
+    expect(await system.call('GET', `/v1/agents/${agentId}`)).toMatchObject({ status: 'online' });
+    expect((await stats()).agents).toMatchObject({ online: before.agents.online + 1 });
+  });
+
   it('are for nobody else', async () => {
     for (const path of ['/stats', '/stats/history', '/events', '/api/system/stats', '/api/system/events']) {
       const reply = await fetch(`${system.url}${path}`);

@@ -312,3 +312,30 @@ describe('the server', () => {
     expect((await fetch(`${system.url}/api/v1/system/health`, { method: 'PATCH' })).status).toBe(405);
   });
 });
+
+it('shows what an agent measures now, also after a client sent back all it had read', async () => {
+  const { agentId } = await system.enrol('dex-measured');
+  const at = `${agents}/${agentId}`;
+  const measure = (cpuPercent: number) => {
+    const measured = {
+      ...{ cpuPercent, loadAverage: null, memoryTotalBytes: 100, memoryUsedBytes: 50, disks: [] },
+      ...{ networkReceivedBytes: null, networkSentBytes: null, processCount: null, uptimeSeconds: 1 },
+    };
+    return deskOf(system).sql(
+      `insert into agent_facts (agent_id, metrics, metrics_at) values (:agentId, cast(:measured as jsonb), now())
+       on conflict (agent_id) do update set metrics = excluded.metrics`,
+      { agentId, measured: JSON.stringify(measured) },
+    );
+  };
+  // Of an agent that is asked at its address, that is the address.
+  const address = `https://${'a'.repeat(60)}.example/agent`;
+  await deskOf(system).sql('update agents set address = :address where id = :agentId', { agentId, address });
+  await measure(1);
+  const read = await system.call<DexAgent>('GET', at);
+  expect(read.system_info).toMatchObject({ cpu_usage: 1 });
+  await system.call('PUT', at, { ...read, tags: ['edited'] });
+  await measure(99);
+  expect(await system.call('GET', at)).toMatchObject({
+    ...{ ip: address, tags: ['edited'], system_info: { cpu_usage: 99 } },
+  });
+});

@@ -87,6 +87,56 @@ describe('/api/v1/commands/saved', () => {
     expect(await ask('GET', '/not-an-id')).toEqual([404, missing]);
   });
 
+  it('keeps options of a choice alone, so that the house reads what it was given', async () => {
+    const id = await create({ parameters: [{ name: 'Text', options: ['a', 'b'] }] });
+    expect(await ask('GET', `/${id}`)).toMatchObject([
+      200,
+      { parameters: [{ type: 'string', options: [] }] },
+    ]);
+    const { parameters } = await system.call<Body>('GET', `/v1/saved-commands/${id}`);
+    await system.call('PATCH', `/v1/saved-commands/${id}`, { description: 'x', parameters });
+  });
+
+  it('changes what is there when it is changed, not what was read before', async () => {
+    const id = await create();
+    const { db } = system.api.parts;
+    const trx = await db.transaction();
+    let change: ReturnType<typeof ask>;
+    try {
+      await trx.raw('select id from saved_commands where id = ? for update', [id]);
+      change = ask('PUT', `/${id}`, { command: 'echo "new $Text"' });
+      await expect
+        .poll(
+          async () =>
+            (
+              await db.raw<{ rows: unknown[] }>(
+                `select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
+                   and query like '%saved_commands%'`,
+              )
+            ).rows.length,
+          { timeout: 30_000 },
+        )
+        .toBe(1);
+      // Somebody else adds a script for another shell meanwhile.
+      await trx.raw(
+        `insert into saved_command_revisions
+         select (jsonb_populate_record(r, jsonb_build_object('revision', 2, 'scripts',
+           r.scripts || '{"cmd": "echo %Text%"}'))).*
+         from saved_command_revisions r where r.saved_command_id = ?`,
+        [id],
+      );
+      await trx.raw('update saved_commands set revision = 2 where id = ?', [id]);
+      await trx.commit();
+    } finally {
+      if (!trx.isCompleted()) await trx.rollback();
+    }
+    expect((await change)[0]).toBe(200);
+    expect(await system.call('GET', `/v1/saved-commands/${id}`)).toMatchObject({
+      revision: 3,
+      scripts: { any: 'echo "new $Text"', cmd: 'echo %Text%' },
+    });
+  });
+
   it('protects what comes with the system, and shows it in PowerShell', async () => {
     const [first] = systemCommands;
     expect(await ask('GET', `/${first?.id}`)).toMatchObject([
@@ -112,6 +162,11 @@ describe('/api/v1/commands/saved', () => {
     ['an empty name', { name: '', command: 'id' }],
     ['a type that is none', { name: 'x', command: 'id', parameters: [{ name: 'a', type: 'regex' }] }],
     ['a reserved name', { name: 'x', command: 'id', parameters: [{ name: 'PATH' }] }],
+    ['a choice of nothing', { name: 'x', command: 'id', parameters: [{ name: 'a', type: 'select' }] }],
+    [
+      'an option of two lines',
+      { name: 'x', command: 'id', parameters: [{ name: 'a', type: 'choice', options: ['b\nc'] }] },
+    ],
   ])('refuses %s', async (_what, body) => {
     expect(await ask('POST', '', body)).toMatchObject([
       422,
@@ -155,6 +210,8 @@ describe('execute', () => {
     const ledger = ledgerOf(system);
     const done = await ledger.until(sent?.command_id ?? '', 'final');
     expect(done).toMatchObject({ state: 'succeeded', timeoutMs: 20_000 });
+    // Told as sent: it would not have been started hours later.
+    expect(Date.parse(done.expiresAt) - Date.parse(done.createdAt)).toBeLessThan(60_000);
     expect(String(await ledger.download(done.commandId, 'stdout'))).toBe("it's $(id)\n");
   });
 

@@ -63,6 +63,13 @@ describe('/api/v1/settings', () => {
     expect(await ask('POST', '/', body)).toEqual([200, setting]);
     expect(await ask('GET', '/greeting')).toEqual([200, setting]);
     expect(await ask('GET', '')).toEqual([200, [setting]]);
+    // As clients do: they send back all they have read. The times are the server's whatever stands there.
+    const [, read] = await ask('GET', '/greeting');
+    const edited = { ...(read as typeof setting), value: 'Servus' };
+    expect(await ask('POST', '', { ...edited, created_at: '2020-01-01T00:00:00Z' })).toEqual([
+      200,
+      { ...edited, updated_at: time },
+    ]);
     expect(await ask('DELETE', '/greeting')).toEqual([200, { message: 'Setting deleted successfully' }]);
     const missing = {
       success: false,
@@ -107,7 +114,6 @@ describe('/api/v1/settings', () => {
     ['an empty key', { key: '', value: 'x' }],
     ['no value', { key: 'x' }],
     ['an unknown field', { key: 'x', value: 'x', namespace: 'system' }],
-    ['times of its own', { key: 'x', value: 'x', created_at: '2020-01-01T00:00:00Z' }],
     ['a model of another provider', { key: 'chatgpt_model', value: 'gpt-4' }],
   ])('refuses %s in the words of dex', async (_what, body) => {
     const [status, answer] = await ask('POST', '', body);
@@ -175,6 +181,12 @@ describe('the language model', () => {
       system_prompt: 'Be brief.',
     };
     const saved = { message: 'ChatGPT configuration saved successfully' };
+    // A form that fills in the key and sends back the rest as it was read: null is what is not set.
+    const [, read] = await ask('GET', '/chatgpt/config');
+    const filled = { ...(read as typeof config), api_key: config.api_key };
+    expect(filled).toMatchObject({ max_tokens: null, temperature: null, system_prompt: null });
+    expect(await ask('POST', '/chatgpt/config', filled)).toEqual([200, saved]);
+    expect(await ask('GET', '/chatgpt/config')).toEqual([200, { ...filled, api_key: MASK }]);
     expect(await ask('POST', '/chatgpt/config', config)).toEqual([200, saved]);
     expect(await ask('POST', '/chatgpt/test')).toMatchObject([
       400,

@@ -16,8 +16,10 @@ import {
   listUsableAgents,
   revokeAgent,
 } from '../../domain/agents/registry.ts';
+import { resolveAgentRef } from '../../domain/agents/resolve-ref.ts';
 import { seedDemoAgents } from '../../domain/agents/seed.ts';
 import { rotateAgentToken } from '../../domain/agents/tokens.ts';
+import { encodeCursor } from '../../domain/cursor.ts';
 import { bodySha256 } from '../../domain/idempotency.ts';
 import { identify } from '../../domain/identity/identify.ts';
 import { actorOf, type IdentityStack, readAudit, startIdentity, testOrigin } from '../support/identity.ts';
@@ -355,6 +357,26 @@ describe('the registry', () => {
     expect(await explainNext(() => listAlertRules(stack.db, rules), 'from alert_rules')).toContain(
       'alert_rules_list_idx',
     );
+  });
+});
+
+describe('a machine by its host name', () => {
+  it('is the one that can be used, however many of its forerunners were revoked', async () => {
+    const before = await enrol('reborn');
+    await revokeAgent(stack.deps, operator, before.agentId);
+    expect(await resolveAgentRef(stack.db, 'reborn')).toBe(before.agentId);
+    const { agentId } = await enrol('reborn');
+    expect(await resolveAgentRef(stack.db, 'Reborn')).toBe(agentId);
+    expect(await resolveAgentRef(stack.db, before.agentId)).toBe(before.agentId);
+    await enrol('reborn');
+    await expect(resolveAgentRef(stack.db, 'reborn')).rejects.toMatchObject({ code: 'conflict' });
+  });
+});
+
+it('lists enrolment tokens, and refuses the cursor of another list', async () => {
+  const cursor = encodeCursor(new Date(), 'an-agent');
+  await expect(listEnrolments(stack.deps, operator, { limit: 1, cursor })).rejects.toMatchObject({
+    code: 'invalid_cursor',
   });
 });
 

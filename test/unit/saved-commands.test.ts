@@ -266,6 +266,16 @@ describe('a saved command', () => {
       { scripts: { powershell: 'param($x) $x' }, parameters: [{ name: 'a' }] },
       ['scripts', 'powershell'],
     ],
+    ...[
+      '# what it does\r\n\r\nparam($x) $x',
+      '<#\n.SYNOPSIS\nWhat it does\n#>\nparam($x) $x',
+      "[CmdletBinding(DefaultParameterSetName = 'a')]\n[OutputType([string])]\nparam($x) $x",
+      '#requires -Version 5\n<# a #> using namespace System.IO\n1',
+    ].map((powershell): [string, object, (string | number)[]] => [
+      `param behind what may precede it: ${JSON.stringify(powershell)}`,
+      { scripts: { powershell }, parameters: [{ name: 'a' }] },
+      ['scripts', 'powershell'],
+    ]),
     ['control characters', { scripts: { sh: 'echo \u001b[2K' } }, ['scripts', 'sh']],
     [
       'free text where it may run undecided',

@@ -19,7 +19,8 @@ export const presentDexAgent = (agent: AgentRow): DexAgent => ({
   status: agent.isAlive ? 'online' : 'offline',
   last_seen: agent.lastSeenAt?.toISOString() ?? null,
   tags: agent.tags,
-  system_info: agent.systemInfo ?? systemInfoOf(agent),
+  // What it measures goes before what it said in another dialect, or what a client has read here and sent back.
+  system_info: systemInfoOf(agent) ?? agent.systemInfo,
   connection_id: isConnected(agent) && agent.epoch !== null ? `${agent.id}:${agent.epoch}` : null,
   is_connected: isConnected(agent),
 });

@@ -51,9 +51,8 @@ export function dexSavedCommandRoutes(deps: DomainDeps): MountedRoute[] {
     }),
     mount(dexUpdateSavedRoute, async (request) => {
       const { savedCommandId: id } = request.params;
-      const present = await getSavedCommand(deps, request, id);
-      const change = changeOf(request.body, present);
-      return { status: 200, body: presentSaved(await updateSavedCommand(deps, request, id, change)) };
+      const saved = await updateSavedCommand(deps, request, id, (present) => changeOf(request.body, present));
+      return { status: 200, body: presentSaved(saved) };
     }),
     mount(dexDeleteSavedRoute, async (request) => {
       await deleteSavedCommand(deps, request, request.params.savedCommandId);
@@ -66,10 +65,13 @@ export function dexSavedCommandRoutes(deps: DomainDeps): MountedRoute[] {
         // A form sends what was left empty: the default applies.
         Object.entries(request.body.parameters ?? {}).filter(([, value]) => value !== null && value !== ''),
       );
+      const timeoutMs = Math.round((timeout ?? DEFAULT_TIMEOUT_SECONDS) * 1000);
       const execution = {
         agentIds,
         parameters,
-        timeoutMs: Math.round((timeout ?? DEFAULT_TIMEOUT_SECONDS) * 1000),
+        timeoutMs,
+        // Whoever was told that it was sent does not expect it to start long after.
+        ...(isQueueing ? {} : { expiryMs: timeoutMs }),
         preferPowershell: true,
         allowUndeclared: true,
         onlyConnected: !isQueueing,
@@ -109,7 +111,8 @@ const parametersOf = (parameters: DexParameters): SavedParameter[] =>
     required: one.required ?? false,
     // An empty default is none.
     default: one.default === '' ? null : (one.default ?? null),
-    options: one.options ?? [],
+    // Forms send them whatever the type.
+    options: one.type === 'choice' ? (one.options ?? []) : [],
     min: null,
     max: null,
   }));
@@ -126,7 +129,7 @@ const newContent = (body: DexSavedBody): SavedContent => ({
   autoApprove: false,
 });
 
-function changeOf(body: Partial<DexSavedBody>, present: SavedCommandView): SavedChange {
+function changeOf(body: Partial<DexSavedBody>, present: SavedContent): SavedChange {
   const { command, parameters } = body;
   return {
     ...(body.name !== undefined && { name: body.name }),

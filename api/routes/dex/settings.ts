@@ -77,12 +77,11 @@ function modelRoutes(deps: SettingsDeps): MountedRoute[] {
         temperature,
         system_prompt: prompt,
       } = request.body;
-      const isForeign = model !== undefined && isForeignModel(model);
+      const isForeign = model != null && isForeignModel(model);
       const changes: SettingChange[] = [{ ...modelPlaces.apiKey, value: apiKey }];
-      if (model !== undefined && !isForeign) changes.push({ ...modelPlaces.model, value: model });
-      if (maxTokens !== undefined) changes.push({ ...modelPlaces.maxTokens, value: String(maxTokens) });
-      if (temperature !== undefined)
-        changes.push({ ...modelPlaces.temperature, value: asDecimal(temperature) });
+      if (model != null && !isForeign) changes.push({ ...modelPlaces.model, value: model });
+      if (maxTokens != null) changes.push({ ...modelPlaces.maxTokens, value: String(maxTokens) });
+      if (temperature != null) changes.push({ ...modelPlaces.temperature, value: asDecimal(temperature) });
       if (prompt) changes.push({ ...modelPlaces.instructions, value: prompt });
       else if (prompt !== undefined && (await isStored(deps, request, modelPlaces.instructions))) {
         changes.push({ ...modelPlaces.instructions, value: null });

@@ -9,6 +9,8 @@ export const MAX_DEX_AGENTS = 10_000;
 /** Tags of an agent, and the longest one, characters. */
 const MAX_TAGS = 32;
 const MAX_TAG_LENGTH = 64;
+/** Longest address of an agent that is asked at one, characters: clients send it back. */
+const MAX_ADDRESS_LENGTH = 2_048;
 
 const systemInfoSchema = z.record(z.string(), z.unknown());
 const tagsSchema = z.array(z.string().trim().min(1).max(MAX_TAG_LENGTH)).max(MAX_TAGS);
@@ -44,7 +46,7 @@ export const dexRegisterBodySchema = z.object({
 /** Any part of an agent; what only the server knows (`status`, `last_seen` …) is read over. */
 export const dexUpdateAgentBodySchema = z.object({
   hostname: textSchema(255).min(1).nullish(),
-  ip: textSchema(64).nullish(),
+  ip: textSchema(MAX_ADDRESS_LENGTH).nullish(),
   os: textSchema(255).nullish(),
   version: textSchema(64).nullish(),
   tags: tagsSchema.nullish(),

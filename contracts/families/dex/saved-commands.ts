@@ -9,6 +9,7 @@ import {
   parameterTypes,
   parameterValueSchema,
   savedContentShape,
+  savedParameterSchema,
 } from '../../saved-commands.ts';
 import { timeSchema } from '../../shared.ts';
 import { laxBoolean, laxFloat } from './lax.ts';
@@ -39,7 +40,7 @@ const parameterSchema = z
     description: z.string().max(2_000).nullish(),
     default: parameterValueSchema.nullish(),
     required: laxBoolean().nullish(),
-    options: z.array(z.string()).max(100).nullish(),
+    options: savedParameterSchema.shape.options.unwrap().nullish(),
   })
   .meta({ description: 'A parameter; the command reads it as `$name`' });
 

@@ -28,11 +28,16 @@ export type DexSetting = z.infer<typeof dexSettingSchema>;
 
 const messageSchema = z.object({ message: z.string() });
 
+/** What clients have read and send back; the server's own, so it goes nowhere. */
+const readOnly = z.unknown().optional().meta({ description: 'Ignored: the server knows' });
+
 export const dexSettingBodySchema = z.strictObject({
   key: settingKeySchema,
   value: settingTextSchema(MAX_SETTING_LENGTH),
   description: settingTextSchema(MAX_SETTING_DESCRIPTION_LENGTH).nullable().optional(),
   is_encrypted: laxBoolean().default(false),
+  created_at: readOnly,
+  updated_at: readOnly,
 });
 
 const apiKeySchema = settingTextSchema(MAX_NAME_LENGTH).min(1);
@@ -45,12 +50,12 @@ export const dexApiKeyBodySchema = z
   })
   .refine((body) => Object.keys(body).length === 1, { error: 'must name one API key' });
 
-/** What is not given stays as it is. */
+/** What is not given, or null, stays as it is; a prompt that is null or empty ends. */
 export const dexModelConfigBodySchema = z.strictObject({
   api_key: apiKeySchema.meta({ description: `${SECRET_MASK} keeps the present one` }),
-  model: settingTextSchema(MAX_NAME_LENGTH).min(1).optional(),
-  max_tokens: laxInt(z.int().min(1)).optional(),
-  temperature: laxFloat(z.number().min(0).max(2)).optional(),
+  model: settingTextSchema(MAX_NAME_LENGTH).min(1).nullish(),
+  max_tokens: laxInt(z.int().min(1)).nullish(),
+  temperature: laxFloat(z.number().min(0).max(2)).nullish(),
   system_prompt: settingTextSchema(MAX_SETTING_LENGTH).nullable().optional(),
 });
 
