@@ -44,11 +44,11 @@ const noteSchema = z
   .max(2_000)
   .refine((text) => !text.includes('\0') && text.isWellFormed(), { error: 'must be well-formed text' });
 
-/** A name of the IANA database; offsets such as `+02:00` are none. */
+/** A name of the IANA database; offsets such as `+02:00` are none, nor is what only the runtime knows. */
 export const timeZoneSchema = z
   .string()
   .max(64)
-  .refine((name) => /^[A-Za-z]/.test(name) && isTimeZone(name), {
+  .refine((name) => /^(?!systemv\/)[a-z]/i.test(name) && isTimeZone(name), {
     error: 'must be a time zone of the IANA database, for example Europe/Berlin',
   });
 

@@ -97,6 +97,10 @@ const away = new WeakSet<Error>();
 /** Was nothing done because the database could not be had? Then it may be asked for again. */
 export const isDatabaseAway = (error: unknown): boolean => error instanceof Error && away.has(error);
 
+/** Did two transactions wait for each other, and this one was rolled back so that the other could go on? */
+export const isDeadlockVictim = (error: unknown): boolean =>
+  error instanceof pg.DatabaseError && error.code === '40P01';
+
 async function acquire(db: Db): Promise<pg.ClientBase> {
   try {
     return await db.client.acquireConnection();

@@ -7,7 +7,7 @@ import type { Knex } from 'knex';
 import pg from 'pg';
 import { migrations } from '../migrations/index.ts';
 import type { Migration } from '../migrations/migration.ts';
-import { createDatabase } from './database.ts';
+import { ACQUIRE_TIMEOUT_MS, createDatabase } from './database.ts';
 import { lockKeys } from './lock-keys.ts';
 
 export interface MigrationStatus {
@@ -64,6 +64,7 @@ async function withMigrationLock<T>(url: string, run: (db: Knex) => Promise<T>):
   const locker = new pg.Client({
     connectionString: url,
     application_name: 'steelthread-migrate-lock',
+    connectionTimeoutMillis: ACQUIRE_TIMEOUT_MS,
     keepAlive: true,
   });
   locker.on('error', () => undefined); // The lock is lost; the run goes on, and another that begins now may fail.

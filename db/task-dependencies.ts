@@ -1,8 +1,11 @@
 /** What tasks wait for: public ids in `tasks.depends_on`. */
 import type { TaskState } from '../contracts/tasks.ts';
-import { execute, type Queryable, query, type Trx } from './database.ts';
+import { execute, type Queryable, query, queryOne, type Trx } from './database.ts';
 import { lockKeys } from './lock-keys.ts';
 import { type TaskRow, taskColumns } from './tasks.ts';
+
+/** After so many rounds it is left to the database to see that nobody waits for ever. */
+const MAX_LOCK_ROUNDS = 20;
 
 export interface NeededTaskRow {
   publicId: string;
@@ -14,7 +17,8 @@ export interface NeededTaskRow {
  * Lock the tasks that another one is to wait for and remember that they are needed, so that none of them ends unseen
  * until this commits. Those that are not there (or deleted, or notes, for which nothing runs) are left out.
  */
-export function needTasks(trx: Trx, publicIds: readonly string[]): Promise<NeededTaskRow[]> {
+export async function needTasks(trx: Trx, publicIds: readonly string[]): Promise<NeededTaskRow[]> {
+  if (publicIds.length > 1) await lockTogether(trx, publicIds);
   return query<NeededTaskRow>(
     trx,
     `update tasks t set is_needed = true
@@ -25,6 +29,31 @@ export function needTasks(trx: Trx, publicIds: readonly string[]): Promise<Neede
      returning t.public_id as "publicId", t.state, t.creator_id as "creatorId"`,
     { ids: [...publicIds] },
   );
+}
+
+/**
+ * Lock them all while none of them is held: one of them may wait for another, whose end holds that one and locks this
+ * one then. So whoever finds one taken gives back the others, waits for it alone, and tries the rest again.
+ */
+async function lockTogether(trx: Trx, publicIds: readonly string[]): Promise<void> {
+  const ids = [...publicIds];
+  const wanted = `public_id = any(cast(:ids as text[])) and deleted_at is null and kind <> 'collab'`;
+  await execute(trx, 'savepoint lock_together');
+  for (let round = 1; round <= MAX_LOCK_ROUNDS; round += 1) {
+    const locked = await query<{ id: string }>(
+      trx,
+      `select id from tasks where ${wanted} order by id for update skip locked`,
+      { ids },
+    );
+    const taken = await queryOne<{ id: string }>(
+      trx,
+      `select id from tasks where ${wanted} and id <> all(cast(:locked as uuid[])) order by id limit 1`,
+      { ids, locked: locked.map(({ id }) => id) },
+    );
+    if (taken === undefined) return;
+    await execute(trx, 'rollback to savepoint lock_together');
+    await execute(trx, 'select id from tasks where id = :id for update', { id: taken.id });
+  }
 }
 
 /** Those of them that have not completed, in the order given; what is not there never will. */

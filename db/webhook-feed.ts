@@ -107,6 +107,16 @@ export const listWantedEvents = (db: Queryable, { from, to }: FeedRange): Promis
     { from_xid: from.xid, from_id: from.id, to_xid: to.xid, to_id: to.id },
   );
 
+/** Those of them that are active, and stay so until the transaction ends. */
+export async function holdActive(db: Queryable, webhookIds: readonly string[]): Promise<Set<string>> {
+  const rows = await query<{ id: string }>(
+    db,
+    `select id from webhooks where id = any(cast(:ids as uuid[])) and state = 'active' order by id for share`,
+    { ids: [...webhookIds] },
+  );
+  return new Set(rows.map(({ id }) => id));
+}
+
 export async function moveCursor(db: Queryable, to: FeedPosition): Promise<void> {
   await execute(db, 'update webhook_cursor set xid = cast(:xid as xid8), id = :id', { ...to });
 }

@@ -36,6 +36,20 @@ export function openProgramLog({ file, onRecord, onProblem }: ProgramLogOptions)
   const fd = openSync(file, 'a', 0o600);
   const newest: string[] = [];
   let isClosed = false;
+  /** Lines that are missing in the file. */
+  let lost = 0;
+  // A disk that is full must not end whom the program belongs to.
+  const write = (line: string): void => {
+    try {
+      // The line that did not fit may have been begun.
+      writeSync(fd, lost === 0 ? `${line}\n` : `\n(${lost} lines could not be written)\n${line}\n`);
+      lost = 0;
+    } catch (error) {
+      lost += 1;
+      const reason = error instanceof Error ? error.message : String(error);
+      if (lost === 1) onProblem?.(`${file} cannot be written: ${reason}`, null);
+    }
+  };
   return {
     file,
     onLine(line) {
@@ -47,7 +61,7 @@ export function openProgramLog({ file, onRecord, onProblem }: ProgramLogOptions)
         });
       }
       if (isHidden || isClosed) return;
-      writeSync(fd, `${line}\n`);
+      write(line);
       newest.push(line);
       if (newest.length > TAIL_LINES) newest.shift();
       if (record === null || problemLevels.has(record.level ?? '')) onProblem?.(line, record);

@@ -29,6 +29,7 @@ import type { Calendar } from '../contracts/schedules.ts';
 import type { TemporalClient } from './connection.ts';
 import { failureKind, isUnanswered } from './failures.ts';
 import { cutToBytes } from './workflows.ts';
+import { zoneNameOf } from './zone-names.ts';
 
 /** Longest a call may take, milliseconds. */
 const CALL_DEADLINE_MS = 10_000;
@@ -150,14 +151,6 @@ function specOf({ timing, startAt, endAt, jitterMs }: ServerSchedule): ScheduleS
     timezone: zoneNameOf(timing.timeZone),
     ...shared,
   };
-}
-
-/** The server finds a zone by the very letters of its name, the runtime by its name in any case. */
-function zoneNameOf(name: string): string {
-  const { timeZone } = new Intl.DateTimeFormat('en-US', { timeZone: name }).resolvedOptions();
-  // Another name of a zone goes as it is, where it can be: the server may not know the one that it stands for here.
-  const isSame = timeZone.toLowerCase() === name.toLowerCase();
-  return isSame || name === name.toLowerCase() ? timeZone : name;
 }
 
 type Numbers = { start: number; end: number; step?: number }[];

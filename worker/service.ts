@@ -14,6 +14,7 @@ import { createScheduleServer } from '../temporal/schedules.ts';
 import { findWorkflowBundle } from './bundle.ts';
 import { startDuties } from './duties/index.ts';
 import { createWorkerMetrics, serveMetrics } from './metrics.ts';
+import { createNotified, workerChannels } from './notifications.ts';
 import { ATTENDED_BATCHES, startTemporalWorker, type TemporalWorker } from './temporal-worker.ts';
 
 export interface WorkerService {
@@ -57,18 +58,8 @@ export function startWorkerService(config: ServiceConfig, log: Log): WorkerServi
   const attendance = createAttendance({ places: ATTENDED_BATCHES });
   const listener = createListener({
     url: config.databaseUrl,
-    channels: [channels.outbox, channels.batches, channels.settings, channels.schedules],
-    onNotify(channel, payload) {
-      if (channel === channels.outbox) duties.wake('outbox_drainer');
-      else if (channel === channels.settings) core.takeUpSettings();
-      else if (channel === channels.schedules) duties.wake('schedule_sweep');
-      else attendance.tell(payload === '*' ? payload : payload.split(','));
-    },
-    onReconnect() {
-      duties.wake('outbox_drainer');
-      duties.wake('schedule_sweep');
-      core.takeUpSettings();
-    },
+    channels: workerChannels,
+    ...createNotified({ duties, attendance, takeUpSettings: () => core.takeUpSettings() }),
     onError: (error) => log.warn({ event: 'listen_failed', err: error }),
   });
 

@@ -63,5 +63,6 @@ async function findTask(deps: DomainDeps, actor: Actor, taskId: string) {
   }
 }
 
-/** What an item is known by: a command, or the moment its tools ran. */
-const keyOf = (item: HistoryItem): string => item.command_id ?? `${item.timestamp} ${item.event_type}`;
+/** What an item is known by: a command, a run of tools, or what was reported of a part at that moment. */
+const keyOf = (item: HistoryItem): string =>
+  item.command_id ?? item.tool_run_id ?? `${item.subtask_id} ${item.timestamp}`;

@@ -127,15 +127,20 @@ function takeOutput(
   const end = frame.offset + bytes.length;
   // Nothing to learn from it: pretend it is stored, so that the agent goes on to its result.
   if (!ours || !takesOutput(draft)) return ack(Math.max(end, state.bytes));
+  const isFull = state.bytes >= draft.row.outputCapBytes;
   // Above the cap nothing is kept, whatever the offset: an agent that ignores the cap is led to its end.
-  if (state.bytes >= draft.row.outputCapBytes) return ack(Math.max(end, state.bytes));
-  if (frame.offset !== state.bytes || bytes.length === 0) return ack(state.bytes);
+  if (isFull && (bytes.length === 0 || end <= state.totalBytes)) return ack(Math.max(end, state.bytes));
+  if (!isFull && (frame.offset !== state.bytes || bytes.length === 0)) return ack(state.bytes);
   const kept = bytes.subarray(0, Math.max(0, draft.row.outputCapBytes - state.bytes));
-  chunks.push({ commandId: frame.commandId, stream: frame.stream, offset: state.bytes, bytes: kept });
+  if (kept.length > 0) {
+    chunks.push({ commandId: frame.commandId, stream: frame.stream, offset: state.bytes, bytes: kept });
+  }
   const next: StreamState = {
     ...state,
     bytes: state.bytes + kept.length,
-    totalBytes: state.bytes + kept.length,
+    totalBytes: end,
+    // Said now: whoever is lost on the way to its end says nothing more.
+    truncated: end > state.bytes + kept.length,
   };
   draft.change = { ...draft.change, [frame.stream]: next };
   draft.touched = true;

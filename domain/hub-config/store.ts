@@ -22,7 +22,8 @@ import {
 import type { Actor, DomainDeps, Log } from '../deps.ts';
 import { assertCan } from '../policy.ts';
 import { type SecretBox, SecretBoxError } from '../secret-box.ts';
-import { sealName, settingName } from '../settings/port.ts';
+import { type SettingsDeps, sealName, settingName } from '../settings/port.ts';
+import { changeSettingsIn, type SettingChange, takeUp } from '../settings/store.ts';
 import { transact, type Unit } from '../transact.ts';
 
 /** Names there may be. */
@@ -66,7 +67,28 @@ export async function readHubConfigValue(deps: HubConfigDeps, key: string): Prom
  * Names that are not given stay as they are; null forgets one. All of it or nothing.
  * @throws forbidden, invalid_request (`invalid_json`), validation_failed, conflict (too many names)
  */
-export async function updateHubConfig(
+export const updateHubConfig = (
+  deps: DomainDeps & { secrets: SecretBox },
+  actor: Actor,
+  change: unknown,
+): Promise<void> => transact(deps, (unit) => updateHubConfigIn(unit, deps, actor, change));
+
+/** As updateHubConfig, and settings that follow from the same words: all of it or nothing. */
+export async function updateHubConfigAndSettings(
+  deps: SettingsDeps,
+  actor: Actor,
+  change: unknown,
+  settings: readonly SettingChange[],
+): Promise<void> {
+  await transact(deps, async (unit) => {
+    if (settings.length > 0) await changeSettingsIn(unit, deps, actor, settings);
+    await updateHubConfigIn(unit, deps, actor, change);
+  });
+  if (settings.length > 0) await takeUp(deps);
+}
+
+async function updateHubConfigIn(
+  unit: Unit,
   deps: DomainDeps & { secrets: SecretBox },
   actor: Actor,
   change: unknown,
@@ -79,15 +101,13 @@ export async function updateHubConfig(
   }
   if (entries.length > MAX_HUB_CONFIG_KEYS) throw tooMany();
   if (entries.length === 0) return;
-  await transact(deps, async (unit) => {
-    await lockSettings(unit.trx);
-    const rows = (await listSettings(unit.trx)).filter(({ namespace }) => namespace === 'hub');
-    const stored = new Map(rows.map((row) => [row.key, row]));
-    for (const [key, given] of entries) await applyChange(deps, unit, actor, key, given, stored.get(key));
-    const names = (await listSettings(unit.trx)).filter(({ namespace }) => namespace === 'hub');
-    if (names.length > MAX_HUB_CONFIG_KEYS) throw tooMany();
-    await notifySettings(unit.trx, channels.settings);
-  });
+  await lockSettings(unit.trx);
+  const rows = (await listSettings(unit.trx)).filter(({ namespace }) => namespace === 'hub');
+  const stored = new Map(rows.map((row) => [row.key, row]));
+  for (const [key, given] of entries) await applyChange(deps, unit, actor, key, given, stored.get(key));
+  const names = (await listSettings(unit.trx)).filter(({ namespace }) => namespace === 'hub');
+  if (names.length > MAX_HUB_CONFIG_KEYS) throw tooMany();
+  await notifySettings(unit.trx, channels.settings);
 }
 
 async function applyChange(

@@ -83,21 +83,29 @@ export async function changeSettings(
   actor: Actor,
   changes: readonly SettingChange[],
 ): Promise<SettingView[]> {
-  for (const { value } of changes) {
-    assertCan(actor.principal, value === null ? 'delete' : 'update', 'setting');
-  }
-  await transact(deps, async (unit) => {
-    await lockSettings(unit.trx);
-    for (const change of changes) await applyChange(deps, unit, actor, change);
-    await assertFit(deps, unit.trx);
-    await notifySettings(unit.trx, channels.settings);
-  });
+  await transact(deps, (unit) => changeSettingsIn(unit, deps, actor, changes));
   await takeUp(deps);
   return Promise.all(
     changes
       .filter(({ value }) => value !== null)
       .map(({ namespace, key }) => getSetting(deps, actor, namespace, key)),
   );
+}
+
+/** As changeSettings, in a unit of work that does more; `takeUp` is for after its commit. */
+export async function changeSettingsIn(
+  unit: Unit,
+  deps: SettingsDeps,
+  actor: Actor,
+  changes: readonly SettingChange[],
+): Promise<void> {
+  for (const { value } of changes) {
+    assertCan(actor.principal, value === null ? 'delete' : 'update', 'setting');
+  }
+  await lockSettings(unit.trx);
+  for (const change of changes) await applyChange(deps, unit, actor, change);
+  await assertFit(deps, unit.trx);
+  await notifySettings(unit.trx, channels.settings);
 }
 
 /** This process's own copy. The change is committed: failing to read it back must not look like a refusal. */

@@ -43,7 +43,7 @@ export async function readOutputTexts(
       const shown = (out?.length ?? 0) + (err?.length ?? 0);
       const isCut = isTruncated || outputBytes > shown;
       const texts = [out, err]
-        .map((bytes) => decode(bytes ?? Buffer.alloc(0), isCut))
+        .map((bytes) => decodeOutput(bytes ?? Buffer.alloc(0), isCut))
         .filter((text) => text !== '');
       return [commandId, { text: joined(texts), isCut }];
     }),
@@ -53,7 +53,7 @@ export async function readOutputTexts(
 const keyOf = (commandId: string, stream: StreamName): string => `${commandId} ${stream}`;
 
 /** A character that a cut halves is left out. */
-const decode = (bytes: Buffer, isCut: boolean): string =>
+export const decodeOutput = (bytes: Buffer, isCut: boolean): string =>
   new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes, { stream: isCut });
 
 const joined = ([first = '', second]: string[]): string =>

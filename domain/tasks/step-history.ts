@@ -18,7 +18,7 @@ import {
 } from '../../db/task-history.ts';
 import { listToolRuns, type ToolRunRow } from '../../db/tool-runs.ts';
 import type { DomainDeps } from '../deps.ts';
-import { exitCodeOf, type OutputText, readOutputTexts } from './outcome-text.ts';
+import { decodeOutput, exitCodeOf, type OutputText, readOutputTexts } from './outcome-text.ts';
 import { toolRunText } from './tool-run-text.ts';
 
 /** Of one task that is read: the newest this many of each kind. */
@@ -55,6 +55,7 @@ export interface HistoryItem {
   quality_gate: string | null;
   /** The part that another installation was given, where this is its report. */
   subtask_id?: string;
+  tool_run_id?: string;
   blocked_tools?: unknown;
   blocked_reasons?: unknown;
   guardrails?: unknown;
@@ -227,12 +228,14 @@ function toolItem(run: ToolRunRow): HistoryItem {
     run: null,
     agent_id: null,
     quality_gate: null,
+    tool_run_id: run.id,
     ...(isBlocked && typeof run.results === 'object' ? run.results : {}),
   };
 }
 
 function reportItem(report: ReportedPartRow, maxOutputBytes: number): HistoryItem {
   const output = Buffer.from(report.lastOutput ?? '', 'utf8');
+  const isCut = output.length > maxOutputBytes;
   const { reportedStatus: status } = report;
   const isOver = status === 'completed' || status === 'failed' || status === 'cancelled';
   return {
@@ -241,8 +244,8 @@ function reportItem(report: ReportedPartRow, maxOutputBytes: number): HistoryIte
     reason: `reported by agent ${report.agentId}`,
     command: null,
     tool_calls: null,
-    output: output.subarray(0, maxOutputBytes).toString('utf8'),
-    output_truncated: output.length > maxOutputBytes,
+    output: decodeOutput(output.subarray(0, maxOutputBytes), isCut),
+    output_truncated: isCut,
     exit_code: report.lastExitCode,
     timestamp: seconds(report.reportedAt ?? report.createdAt),
     status: !isOver ? 'in_progress' : status === 'completed' ? 'completed' : 'failed',

@@ -6,12 +6,14 @@
  *  B. Whoever adds deliveries marks the target in the same transaction. Its workflow is rung by the outbox, in the
  *     transaction that takes the mark away: a start where none runs, a signal where it sleeps, nothing where it works,
  *     because it looks for more, under the lock of the target's row, before it sleeps or ends.
+ *  C. Whoever disables a webhook cancels what is pending under the lock of its row: nothing is added behind that.
  */
 import { v7 as uuidv7 } from 'uuid';
 import { webhookWorkflowId } from '../../contracts/webhook-workflow.ts';
 import type { WebhookEventBody } from '../../contracts/webhooks.ts';
 import { insertDeliveries, type NewDelivery } from '../../db/webhook-deliveries.ts';
 import {
+  holdActive,
   listWantedEvents,
   lockNextRange,
   moveCursor,
@@ -53,7 +55,9 @@ export async function takeEvents(deps: DomainDeps): Promise<{ deliveries: number
     const range = await lockNextRange(unit.trx, EVENTS_PER_ROUND);
     if (range === undefined) return { deliveries: 0, isMore: false };
     const events = range.count === 0 ? [] : await listWantedEvents(unit.trx, range);
-    const deliveries = events.flatMap(deliveriesOf);
+    const wanting = [...new Set(events.flatMap(({ webhookIds }) => webhookIds))];
+    const active = wanting.length === 0 ? new Set<string>() : await holdActive(unit.trx, wanting);
+    const deliveries = events.flatMap(deliveriesOf).filter(({ targetId }) => active.has(targetId)); // C
     if (deliveries.length > 0) {
       await insertDeliveries(unit.trx, deliveries, RETRY_MS);
       await markNews(unit.trx, [...new Set(deliveries.map(({ targetId }) => targetId))].sort());

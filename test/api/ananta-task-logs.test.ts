@@ -1,7 +1,9 @@
 /** What ran for tasks, as ananta's clients read and follow it: logs, streams, the timeline. */
+import { randomBytes, randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { AnantaTask, AnantaTimelineItem } from '../../contracts/families/ananta/tasks.ts';
 import type { StepView } from '../../contracts/tasks.ts';
+import { MAX_HISTORY_OUTPUT_BYTES } from '../../domain/tasks/step-history.ts';
 import { transact } from '../../domain/transact.ts';
 import { openSse, type SseClient } from '../support/event-streams.ts';
 import { type House, startHouse, type TestAgent } from '../support/house.ts';
@@ -92,6 +94,39 @@ describe('the log of a task', () => {
     expect(stream.events).toMatchObject([{ data: { command: 'echo x' } }]);
     const stranger = await house.ask('GET', `/tasks/${id}/stream-logs`, undefined, { as: 'user:uma' });
     expect(stranger).toMatchObject({ status: 404, body: { message: 'not_found' } });
+  });
+
+  it('tells of two tool runs and of two reports of the same moment, and halves no character', async () => {
+    const [id, one, two] = [await create('at once'), await create('part one'), await create('part two')];
+    const rowOf = async (publicId: string): Promise<string> =>
+      (await house.db('tasks').first('id').where({ public_id: publicId })).id;
+    const [task_id, at] = [await rowOf(id), new Date()];
+    const record = async (tool: string, part: string, last_output: string): Promise<void> => {
+      await house.db('tool_runs').insert({
+        ...{ id: randomUUID(), task_id, actor_kind: 'user', actor_id: 'ada', actor_name: 'ada', at },
+        ...{ calls: JSON.stringify([{ name: tool, args: {} }]), outcome: 'completed', results: '[]' },
+      });
+      await house.db('delegations').insert({
+        ...{ task_id: await rowOf(part), parent_id: task_id, agent_id: agent.agentId, callback_url: '-' },
+        ...{ callback_token_hash: randomBytes(8), reported_status: 'completed', reported_at: at },
+        ...{ last_output, last_exit_code: 0 },
+      });
+    };
+    await record('first', one, 'one');
+    const stream = await follow(`/tasks/${id}/stream-logs`);
+    await stream.until((events) => events.length === 2);
+    // The last character stands across the place of the cut.
+    await record('second', two, `${'x'.repeat(MAX_HISTORY_OUTPUT_BYTES - 1)}\u{1f600}`);
+    await house.ask('PATCH', `/tasks/${id}`, { status: 'failed' });
+    await stream.ended;
+    const items = stream.events.map(({ data }) => data as Item & { tool_calls: { name: string }[] | null });
+    const tools = items.flatMap(({ tool_calls }) => tool_calls ?? []);
+    expect(tools.map(({ name }) => name)).toEqual(['first', 'second']);
+    const reports = items.filter(({ tool_calls }) => tool_calls === null);
+    expect(reports.map(({ output }) => [output.length, output.at(-1)])).toEqual([
+      [3, 'e'],
+      [MAX_HISTORY_OUTPUT_BYTES - 1, 'x'],
+    ]);
   });
 });
 

@@ -5,6 +5,8 @@ import { anantaTeamRoutes } from '../../api/routes/ananta/teams.ts';
 import { anantaTemplateRoutes } from '../../api/routes/ananta/templates.ts';
 import type { Principal } from '../../contracts/principal.ts';
 import { roles } from '../../contracts/principal.ts';
+import { MAX_SETTING_LENGTH } from '../../contracts/settings.ts';
+import { MAX_HUB_CONFIG_KEYS } from '../../domain/hub-config/store.ts';
 import { can } from '../../domain/policy.ts';
 import { sendJson, startTestServer, type TestServer } from '../support/http.ts';
 import { type IdentityStack, readAudit, startIdentity } from '../support/identity.ts';
@@ -486,6 +488,18 @@ describe('/config, /providers, /llm/history', () => {
     expect(stack.running.model().model).not.toBe('gpt-4o');
     await data('POST', '/config', { llm_config: { model: 'claude-opus-9' } });
     expect(stack.running.model().model).toBe('claude-opus-9');
+    // All of it or nothing.
+    for (const [refused, status] of [
+      [{ 'no name': 1 }, 422],
+      [Object.fromEntries(Array.from({ length: MAX_HUB_CONFIG_KEYS + 1 }, (_, n) => [`key_${n}`, n])), 409],
+      [{ long: 'x'.repeat(MAX_SETTING_LENGTH) }, 422],
+    ] as const) {
+      const answer = await ask('POST', '/config', { default_model: 'claude-refused', ...refused });
+      expect(answer.status).toBe(status);
+    }
+    expect(stack.running.model().model).toBe('claude-opus-9');
+    expect(await data('GET', '/config')).toMatchObject({ llm_config: { model: 'claude-opus-9' } });
+    expect(JSON.stringify(await data('GET', '/config'))).not.toContain('claude-refused');
   });
 
   it('names the models to choose from and those that were used', async () => {

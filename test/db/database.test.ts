@@ -1,9 +1,10 @@
 /** The pool when the server is there and says nothing: no statement waits for ever, no connection is kept that is dead. */
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { afterAll, beforeAll, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { asProblem } from '../../api/errors/describe-error.ts';
 import { createDatabase, type Db, inTransaction, query } from '../../db/database.ts';
+import { migrateUp } from '../../db/migrate.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
 
@@ -54,28 +55,35 @@ it.each(Object.entries(asks))(
   },
 );
 
-it('leaves no connection behind that was never let in', async () => {
-  const sockets: Socket[] = [];
-  const server = createServer((socket) => {
-    sockets.push(socket.on('error', () => undefined).resume());
+describe('a server that lets nobody in', () => {
+  const asksOf: Record<string, (url: string) => Promise<unknown>> = {
+    'a statement': async (url) => {
+      const silent = createDatabase({ url, poolMax: 1, applicationName: 'test-silent-connect' });
+      await query(silent, 'select 1').finally(() => silent.destroy());
+    },
+    'a migration': migrateUp,
+  };
+
+  it.each(Object.entries(asksOf))('is given up by %s, and no connection is left behind', async (_, ask) => {
+    const sockets: Socket[] = [];
+    const server = createServer((socket) => {
+      sockets.push(socket.on('error', () => undefined).resume());
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const lost = ask(`postgres://nobody@127.0.0.1:${port}/none`).then(() => 'it was answered', String);
+      await vi.waitFor(() => expect(sockets).toHaveLength(1), 10_000);
+      vi.advanceTimersByTime(60_000);
+      expect(await lost).toMatch(/timeout/i);
+      await vi.waitFor(() => expect(sockets[0]?.closed).toBe(true), 5_000);
+    } finally {
+      vi.useRealTimers();
+      for (const socket of sockets) socket.destroy();
+      await new Promise((resolve) => server.close(resolve));
+    }
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  const url = `postgres://nobody@127.0.0.1:${port}/none`;
-  const silent = createDatabase({ url, poolMax: 1, applicationName: 'test-silent-connect' });
-  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
-  try {
-    const lost = query(silent, 'select 1').then(() => 'it was answered', String);
-    await vi.waitFor(() => expect(sockets).toHaveLength(1), 10_000);
-    vi.advanceTimersByTime(60_000);
-    expect(await lost).toMatch(/timeout/i);
-    await vi.waitFor(() => expect(sockets[0]?.closed).toBe(true), 5_000);
-  } finally {
-    vi.useRealTimers();
-    for (const socket of sockets) socket.destroy();
-    await silent.destroy();
-    await new Promise((resolve) => server.close(resolve));
-  }
 });
 
 it('is told from other faults when it cannot be had', async () => {

@@ -5,6 +5,7 @@ import { v7 as uuidv7 } from 'uuid';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ActBinding, adHocBinding } from '../../contracts/act.ts';
 import { lockConnection, takeConnection } from '../../db/agent-connections.ts';
+import { findCommand } from '../../db/commands.ts';
 import { createDatabase, type Db, execute, inTransaction, query, type Trx } from '../../db/database.ts';
 import { type EventRow, readEvents } from '../../db/events.ts';
 import { buildAct } from '../../domain/commands/act-request.ts';
@@ -360,6 +361,29 @@ describe('reports of a command that', () => {
     ]);
     expect(acks.map((ack) => ack.kind).sort()).toEqual(['output', 'result', 'result']);
     expect(await rowsAbout(sent.batchId)).toMatchObject({ batches: [{ pending: 0 }] });
+  });
+
+  it('of output above the cap say that it was cut, also when nobody learns how it ended', async () => {
+    const [first] = (await send('ad-hoc')).commands;
+    if (first === undefined) throw new Error('no command');
+    const { agentId, commandId } = first;
+    const cap = deps.limits.outputCapBytes;
+    const frames = [
+      startedFrame(first),
+      outputFrame(first, 'stdout', 0, 'x'.repeat(cap)),
+      outputFrame(first, 'stderr', 0, 'x'.repeat(cap)),
+      // Sent again: nothing is cut.
+      outputFrame(first, 'stderr', 0, 'x'.repeat(cap)),
+      outputFrame(first, 'stdout', cap, 'abc'),
+      { type: 'notKnown', commandId } as const,
+    ];
+    for (const frame of frames) await recordReports(deps, [{ agentId, journalId, frame }]);
+    const row = await findCommand(db, commandId);
+    expect(row).toMatchObject({
+      state: 'unknown',
+      stdout: { bytes: cap, totalBytes: cap + 3, truncated: true },
+      stderr: { bytes: cap, totalBytes: cap, truncated: false },
+    });
   });
 
   it('are recorded once by two bridges at the same time', async () => {

@@ -6,9 +6,9 @@ import { createTaskBodySchema } from '../../contracts/tasks.ts';
 import type { CreateWebhookBody } from '../../contracts/webhooks.ts';
 import { createDatabase, type Db, inTransaction, query, queryOne } from '../../db/database.ts';
 import { updateTask } from '../../db/tasks.ts';
-import { deleteOldDeliveries, listDeliveriesSql } from '../../db/webhook-deliveries.ts';
+import { cancelPending, deleteOldDeliveries, listDeliveriesSql } from '../../db/webhook-deliveries.ts';
 import { deleteEmptyCallbacks } from '../../db/webhook-targets.ts';
-import { listWebhooksSql } from '../../db/webhooks.ts';
+import { listWebhooksSql, lockWebhook, updateWebhook } from '../../db/webhooks.ts';
 import { type Actor, engineActor } from '../../domain/deps.ts';
 import { resealSecrets } from '../../domain/reseal-secrets.ts';
 import { createSecretBox } from '../../domain/secret-box.ts';
@@ -199,6 +199,35 @@ describe('the feed', () => {
     await early;
     await feed();
     expect(await typesOf(id)).toEqual(['task.failed']);
+  });
+
+  it('adds nothing to a webhook that is disabled meanwhile', async () => {
+    const [gone, stays] = [await subscribe(), await subscribe()];
+    await emit('task.created');
+    await allSettled();
+    let fed: ReturnType<typeof takeEvents> | undefined;
+    await inTransaction(db, async (trx) => {
+      await lockWebhook(trx, gone.id);
+      await updateWebhook(trx, gone.id, { state: 'disabled', stateReason: 'gone' });
+      await cancelPending(trx, gone.id);
+      fed = takeEvents(deps);
+      let isFed = false;
+      void fed.finally(() => {
+        isFed = true;
+      });
+      // It has found the webhook active, whether or not it waits to hear what becomes of that.
+      await vi.waitFor(async () => {
+        const waits = await query(
+          db,
+          `select pid from pg_stat_activity
+           where application_name = 'webhooks-test' and wait_event_type = 'Lock'`,
+        );
+        expect(isFed || waits.length > 0).toBe(true);
+      }, 10_000);
+    });
+    expect(await fed).toMatchObject({ deliveries: 1 });
+    expect(await typesOf(gone.id)).toEqual([]);
+    expect(await typesOf(stays.id)).toEqual(['task.created']);
   });
 
   it('goes through a long backlog in pages', async () => {

@@ -136,6 +136,15 @@ describe('exit codes', () => {
     expect(result).toMatchObject({ stdout: '141\n', stderr: '' });
   });
 
+  it('are what they were where nobody reads what is wrong', () => {
+    const shell = '{ "$0" "$1" demmo 2>&1 >&3 | true; echo "${PIPESTATUS[0]}"; } 3>&1';
+    const result = spawnSync('bash', ['-c', shell, process.execPath, join(root, 'bin', 'steelthread.js')], {
+      encoding: 'utf8',
+      env: { PATH: process.env.PATH, HOME: folder },
+    });
+    expect(result).toMatchObject({ stdout: '2\n' });
+  });
+
   it('are 2 where dependencies are not installed', () => {
     const bare = join(folder, 'bare');
     cpSync(join(root, 'bin'), join(bare, 'bin'), { recursive: true });

@@ -6,6 +6,7 @@ import { type Timing, timingSchema } from '../../contracts/schedules.ts';
 import { expandCron, parseCron } from '../../domain/schedules/cron.ts';
 import { dueTimesBetween, nextDueTimes } from '../../domain/schedules/due-times.ts';
 import { wordsOf } from '../../domain/schedules/words.ts';
+import { zoneNameOf } from '../../temporal/zone-names.ts';
 
 const cron = (expression: string, timeZone = 'UTC'): Timing => ({ kind: 'cron', expression, timeZone });
 const span = (timing: Timing) => ({ timing, startAt: null, endAt: null });
@@ -217,6 +218,34 @@ it('time zones are names of the database', () => {
   for (const zone of ['UTC', 'Europe/Berlin', 'America/Argentina/Buenos_Aires']) {
     expect(parse(zone).success).toBe(true);
   }
-  for (const zone of ['+02:00', 'Mars/Olympus', '', '../etc/passwd']) expect(parse(zone).success).toBe(false);
+  for (const zone of ['+02:00', 'Mars/Olympus', '', '../etc/passwd', 'SystemV/EST5']) {
+    expect(parse(zone).success).toBe(false);
+  }
   expect(expandCron('@daily')).toEqual(['0', '0', '*', '*', '*']);
+});
+
+it('time zones are told to the server as it spells them', () => {
+  const zones = [
+    'utc',
+    'EUROPE/berlin',
+    'US/EASTERN',
+    'Us/Eastern',
+    'ASIA/Ho_chi_minh',
+    'gmt+0',
+    'Europe/Kyiv',
+  ];
+  const spelled = [
+    'UTC',
+    'Europe/Berlin',
+    'US/Eastern',
+    'US/Eastern',
+    'Asia/Ho_Chi_Minh',
+    'GMT+0',
+    'Europe/Kyiv',
+  ];
+  expect(zones.map(zoneNameOf)).toEqual(spelled);
+  for (const zone of Intl.supportedValuesOf('timeZone')) {
+    expect(zoneNameOf(zone.toUpperCase())).toBe(zone);
+    expect(zoneNameOf(zone)).toBe(zone);
+  }
 });

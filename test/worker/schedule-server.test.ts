@@ -84,6 +84,12 @@ describe('Temporal means the times that we mean', () => {
       '2027-03-12T00:00:00Z',
       '2027-03-17T00:00:00Z',
     ],
+    [
+      'another name of a zone in capital letters',
+      cron('30 2 * * *', 'US/EASTERN'),
+      '2027-03-12T00:00:00Z',
+      '2027-03-17T00:00:00Z',
+    ],
     ['both day fields', cron('0 0 1 * 1', 'UTC'), '2026-01-01T00:00:00Z', '2031-01-01T00:00:00Z'],
     ['Sunday as 7', cron('0 12 * * 7', 'UTC'), '2026-12-01T00:00:00Z', '2027-02-01T00:00:00Z'],
     ['clocks forward', cron('30 2 * * *', 'Europe/Berlin'), '2027-03-26T00:00:00Z', '2027-03-31T00:00:00Z'],

@@ -4,10 +4,10 @@ import {
   anantaProvidersRoute,
   anantaSetConfigRoute,
 } from '../../../contracts/families/ananta/hub-config.ts';
-import { readHubConfig, updateHubConfig } from '../../../domain/hub-config/store.ts';
+import { readHubConfig, updateHubConfigAndSettings } from '../../../domain/hub-config/store.ts';
 import { findModelInForce, listModels, listUsedModels } from '../../../domain/settings/models.ts';
 import type { SettingsDeps } from '../../../domain/settings/port.ts';
-import { changeSettings, type SettingChange } from '../../../domain/settings/store.ts';
+import type { SettingChange } from '../../../domain/settings/store.ts';
 import { type MountedRoute, mount } from '../../mount.ts';
 import { success } from './envelope.ts';
 
@@ -24,9 +24,7 @@ export function anantaConfigRoutes(deps: SettingsDeps): MountedRoute[] {
       return { status: 200, body: success({ ...inForce, ...config }) };
     }),
     mount(anantaSetConfigRoute, async (request) => {
-      const changes = modelChangesIn(request.body);
-      if (changes.length > 0) await changeSettings(deps, request, changes);
-      await updateHubConfig(deps, request, request.body);
+      await updateHubConfigAndSettings(deps, request, request.body, modelChangesIn(request.body));
       return { status: 200, body: success({ status: 'updated' as const }) };
     }),
     mount(anantaProvidersRoute, async (request) => {
