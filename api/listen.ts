@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream';
 import type { Profile } from '../contracts/families/family.ts';
 import type { App, Log } from './context.ts';
 import { setProfile } from './profiles.ts';
+import { headWithoutOffer, isWebSocketWish } from './protocol-offer.ts';
 import type { UpgradeHandler } from './upgrade.ts';
 
 /** What a connection may take and how long, on every listener. */
@@ -180,27 +181,6 @@ async function openServer(
     close: (deadlineMs) => closeServer(server, { upgraded, unused }, deadlineMs),
   };
 }
-
-/** Node hands over every request that offers another protocol, as some clients do with each of them (`h2c`). */
-const isWebSocketWish = ({ headers }: http.IncomingMessage): boolean =>
-  listOf(headers.upgrade).some((protocol) => protocol.toLowerCase() === 'websocket');
-
-const listOf = (header = ''): string[] => header.split(',').map((entry) => entry.trim());
-
-/** The offer is the client's to make and ours to leave out (RFC 9110 section 7.8). */
-function headWithoutOffer({ method, url, httpVersion, rawHeaders }: http.IncomingMessage): Buffer {
-  const lines = [`${method} ${url} HTTP/${httpVersion}`];
-  for (let at = 0; at < rawHeaders.length; at += 2) {
-    const [name = '', value = ''] = rawHeaders.slice(at, at + 2);
-    const key = name.toLowerCase();
-    if (key === 'upgrade' || key === 'http2-settings') continue;
-    const kept = key === 'connection' ? listOf(value).filter(isNoOffer).join(', ') : value;
-    if (key !== 'connection' || kept !== '') lines.push(`${name}: ${kept}`);
-  }
-  return Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
-}
-
-const isNoOffer = (option: string): boolean => !/^(upgrade|http2-settings)$/i.test(option);
 
 /** Upgraded sockets are told and closed by their owners; `http` no longer knows them, so they are ended here. */
 function closeServer(

@@ -1,5 +1,5 @@
 /** Who holds an agent's socket. One row an agent; the epoch only rises, so an older socket can never claim. */
-import { URL_AGENT_OFFLINE_AFTER_MS } from '../contracts/agents.ts';
+import { aliveFor } from './agents.ts';
 import { execute, type Queryable, query, queryOne } from './database.ts';
 
 export interface ConnectionRow {
@@ -134,8 +134,8 @@ export async function listReachedAgents(db: Queryable, agentIds: readonly string
      left join agent_connections c on c.agent_id = a.id
      left join agent_presence p on p.agent_id = a.id
      where a.id = any(cast(:ids as text[])) and (c.bridge_id is not null
-       or (a.delivery = 'url' and p.last_seen_at > now() - make_interval(secs => :seconds)))`,
-    { ids: [...agentIds], seconds: URL_AGENT_OFFLINE_AFTER_MS / 1_000 },
+       or (a.delivery = 'url' and p.last_seen_at > now() - ${aliveFor}))`,
+    { ids: [...agentIds] },
   );
   return new Set(rows.map(({ id }) => id));
 }

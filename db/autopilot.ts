@@ -1,6 +1,6 @@
 /** The autopilot: one row, and the tasks it has set going. */
-import { URL_AGENT_OFFLINE_AFTER_MS } from '../contracts/agents.ts';
 import type { SecurityLevel } from '../contracts/teams.ts';
+import { aliveFor } from './agents.ts';
 import { type Queryable, query, queryOne } from './database.ts';
 
 export interface AutopilotRow {
@@ -167,7 +167,7 @@ export async function pickConnectedAgent(
      where (cast(:any as boolean) or a.id = any(cast(:refs as text[])) or a.hostname = any(cast(:refs as text[]))
          or u.url = any(cast(:urls as text[])))
        and (c.agent_id is not null or (not cast(:any as boolean) and u.agent_id is not null
-         and p.last_seen_at > now() - make_interval(secs => :heard_seconds)
+         and p.last_seen_at > now() - ${aliveFor}
          and coalesce(u.open_until <= now(), true)))
        and a.tags @> cast(:tags as text[])
        and a.revoked_at is null and a.drain_requested_at is null and p.draining is not true
@@ -179,7 +179,6 @@ export async function pickConnectedAgent(
       refs: [...(wish.refs ?? [])],
       urls: (wish.refs ?? []).map((ref) => ref.replace(/\/+$/, '')),
       tags: [...(wish.tags ?? [])],
-      heard_seconds: URL_AGENT_OFFLINE_AFTER_MS / 1_000,
     },
   );
   return row?.id;

@@ -7,6 +7,9 @@ import { type TaskRow, taskColumns } from './tasks.ts';
 /** After so many rounds it is left to the database to see that nobody waits for ever. */
 const MAX_LOCK_ROUNDS = 20;
 
+/** Of tasks: something can wait for them. */
+const wanted = `public_id = any(cast(:ids as text[])) and deleted_at is null and kind <> 'collab'`;
+
 export interface NeededTaskRow {
   publicId: string;
   state: TaskState;
@@ -23,7 +26,7 @@ export async function needTasks(trx: Trx, publicIds: readonly string[]): Promise
     trx,
     `update tasks t set is_needed = true
      from (select id from tasks
-           where public_id = any(cast(:ids as text[])) and deleted_at is null and kind <> 'collab'
+           where ${wanted}
            order by id for update) needed
      where t.id = needed.id
      returning t.public_id as "publicId", t.state, t.creator_id as "creatorId"`,
@@ -37,7 +40,6 @@ export async function needTasks(trx: Trx, publicIds: readonly string[]): Promise
  */
 async function lockTogether(trx: Trx, publicIds: readonly string[]): Promise<void> {
   const ids = [...publicIds];
-  const wanted = `public_id = any(cast(:ids as text[])) and deleted_at is null and kind <> 'collab'`;
   await execute(trx, 'savepoint lock_together');
   for (let round = 1; round <= MAX_LOCK_ROUNDS; round += 1) {
     const locked = await query<{ id: string }>(

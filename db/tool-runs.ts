@@ -1,5 +1,6 @@
 /** Tools of the hub that were run, or refused, for a task. Only ever added to. */
 import { execute, type Queryable, query } from './database.ts';
+import { storableText } from './storable-text.ts';
 
 export interface ToolRunRow {
   id: string;
@@ -18,9 +19,9 @@ export interface ToolRunRow {
 const columns = `t.id, t.task_id as "taskId", t.actor_kind as "actorKind", t.actor_id as "actorId", t.actor_name as "actorName",
   t.calls, t.outcome, t.results, t.at`;
 
-/** Tools read what commands printed; jsonb holds neither NUL nor half of a surrogate pair. */
+/** Tools read what commands printed. */
 const storable = (_key: string, value: unknown): unknown =>
-  typeof value === 'string' ? value.toWellFormed().replaceAll('\0', '\ufffd') : value;
+  typeof value === 'string' ? storableText(value) : value;
 
 export async function insertToolRun(db: Queryable, run: Omit<ToolRunRow, 'at'>): Promise<void> {
   await execute(

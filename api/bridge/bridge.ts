@@ -7,7 +7,6 @@
  *   legacy-routes.ts     agents without a journal (K)         legacy-socket.ts      one of them (H to J)
  */
 import {
-  type AgentFrame,
   agentIdSchema,
   closeCodes,
   type Hello,
@@ -23,6 +22,7 @@ import type { PresencePort } from '../../domain/agents/presence.ts';
 import type { DomainDeps, Log } from '../../domain/deps.ts';
 import { createLimiter, type Limiter } from '../../domain/identity/limit-concurrency.ts';
 import type { Authenticate } from '../context.ts';
+import { createLanes } from '../lanes.ts';
 import type { TerminalPort } from '../terminal/relays.ts';
 import type { UpgradeRoute } from '../upgrade.ts';
 import {
@@ -105,7 +105,7 @@ export interface Bridge {
 export function createBridge(deps: BridgeDeps): Bridge {
   const { domain, registry, log } = deps;
   const closing = new Set<Promise<void>>();
-  const claims = new WeakMap<AgentSocket, Promise<void>>();
+  const inLane = createLanes<AgentSocket>();
   const errors = new WeakMap<AgentSocket, number>();
   let closed: Promise<void> | undefined;
   const upgradeTurn = createTurns(UPGRADES_AT_ONCE);
@@ -218,7 +218,7 @@ export function createBridge(deps: BridgeDeps): Bridge {
         });
         break;
       case 'claim':
-        return track(claimInTurn(socket, frame).finally(() => socket.stored(bytes)));
+        return track(inLane(socket, () => claim(socket, frame)).finally(() => socket.stored(bytes)));
       case 'draining':
         if (registry.find(agentId) === socket) registry.drain(agentId);
         break;
@@ -252,14 +252,6 @@ export function createBridge(deps: BridgeDeps): Bridge {
     const heard = deps.terminals.onFrame(socket, frame).finally(() => socket.stored(bytes));
     heard.catch(() => onLost?.());
     track(heard);
-  };
-
-  /** One claim of a socket at a time: an agent that floods takes one connection of the pool, not all. */
-  const claimInTurn = (socket: AgentSocket, frame: Extract<AgentFrame, { type: 'claim' }>): Promise<void> => {
-    const before = claims.get(socket) ?? Promise.resolve();
-    const turn = before.catch(() => undefined).then(() => claim(socket, frame));
-    claims.set(socket, turn);
-    return turn;
   };
 
   const countError = (socket: AgentSocket): number => {

@@ -21,6 +21,7 @@ import {
 } from '../../domain/terminal/sessions.ts';
 import type { AgentSocket } from '../bridge/agent-socket.ts';
 import type { Registry } from '../bridge/registry.ts';
+import { createLanes } from '../lanes.ts';
 import { createInputLog } from './input-log.ts';
 import { createRecorder } from './recorder.ts';
 import { type ClosedFrame, createRelay, type Relay, type RelayClient } from './relay.ts';
@@ -58,17 +59,8 @@ export function createRelays(deps: {
 }): Relays {
   const { domain, registry, log } = deps;
   const relays = new Map<string, Relay>();
-  const turns = new Map<string, Promise<void>>();
-
-  /** One after the other of an agent: one that floods takes one connection of the pool, not all. */
-  const inTurn = (agentId: string, work: () => Promise<void>): Promise<void> => {
-    const before = turns.get(agentId) ?? Promise.resolve();
-    const turn = before.catch(() => undefined).then(work);
-    turns.set(agentId, turn);
-    const leave = (): void => void (turns.get(agentId) === turn && turns.delete(agentId));
-    turn.then(leave, leave);
-    return turn;
-  };
+  /** By agent. */
+  const inLane = createLanes<string>();
 
   const sendTo = (agentId: string, frame: TerminalServerFrame): boolean => {
     const socket = registry.find(agentId);
@@ -158,19 +150,19 @@ export function createRelays(deps: {
   return {
     async onFrame(socket, frame) {
       const { agentId } = socket;
-      if (frame.type === 'terminal.alive') return inTurn(agentId, () => alive(socket, frame.sessionIds));
+      if (frame.type === 'terminal.alive') return inLane(agentId, () => alive(socket, frame.sessionIds));
       const relay = relays.get(frame.sessionId);
       if (relay !== undefined && relay.agentId !== agentId) return;
       switch (frame.type) {
         case 'terminal.opened':
           relay?.opened();
-          return inTurn(agentId, () => noteTerminalOpened(domain, { ...frame, agentId }));
+          return inLane(agentId, () => noteTerminalOpened(domain, { ...frame, agentId }));
         case 'terminal.attached':
           return relay?.attached(frame);
         case 'terminal.inputAck':
           return relay?.inputTaken(frame.offset);
         case 'terminal.closed':
-          return inTurn(agentId, () => closed(agentId, frame));
+          return inLane(agentId, () => closed(agentId, frame));
       }
     },
     onBytes(socket, bytes) {

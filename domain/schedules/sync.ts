@@ -17,6 +17,7 @@ import {
   takeUnlooked,
 } from '../../db/schedules.ts';
 import type { DomainDeps } from '../deps.ts';
+import { inLanes } from '../in-lanes.ts';
 import { calendarsOf, dueTimesBetween } from './due-times.ts';
 
 /** Schedules told in one round, and told or compared at the same time. */
@@ -38,26 +39,8 @@ export async function syncSchedules(deps: SyncDeps, signal?: AbortSignal): Promi
   if (!deps.scheduleServer.ready()) return 0;
   const isStopped = () => signal?.aborted === true || !deps.scheduleServer.ready();
   const due = await listUnsynced(deps.db, SYNC_PER_ROUND);
-  const told = await inLanes(due, isStopped, (row) => syncOne(deps, row));
+  const told = await inLanes(due, { count: SYNC_PARALLEL, isStopped }, (row) => syncOne(deps, row));
   return told.filter(Boolean).length;
-}
-
-/** What `work` makes of the rows, in no order, SYNC_PARALLEL at the same time; none is begun once it is stopped. */
-async function inLanes<T>(
-  rows: readonly ScheduleRow[],
-  isStopped: () => boolean,
-  work: (row: ScheduleRow) => Promise<T>,
-): Promise<T[]> {
-  const left = rows.values();
-  const done: T[] = [];
-  const lane = async (): Promise<void> => {
-    for (const row of left) {
-      if (isStopped()) return;
-      done.push(await work(row));
-    }
-  };
-  await Promise.all(Array.from({ length: SYNC_PARALLEL }, lane));
-  return done;
 }
 
 async function syncOne(deps: SyncDeps, row: ScheduleRow): Promise<boolean> {
@@ -90,7 +73,7 @@ export async function findDriftedSchedules(deps: SyncDeps, lookAfterMs = LOOK_AF
   if (!deps.scheduleServer.ready()) return 0;
   const rows = await takeUnlooked(deps.db, lookAfterMs, LOOKS_PER_ROUND);
   const isStopped = () => !deps.scheduleServer.ready();
-  const found = await inLanes(rows, isStopped, (row) => lookAt(deps, row));
+  const found = await inLanes(rows, { count: SYNC_PARALLEL, isStopped }, (row) => lookAt(deps, row));
   if (found.includes('gone')) await lookSoon(deps.db, lookAfterMs);
   return found.filter((finding) => finding === 'gone' || finding === 'changed').length;
 }

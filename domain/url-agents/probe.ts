@@ -1,6 +1,7 @@
 /** Is anybody there? */
 import { problem } from '../../contracts/errors.ts';
 import { listSilentUrlAgents } from '../../db/url-agents.ts';
+import { inLanes } from '../in-lanes.ts';
 import { seen } from './call.ts';
 import type { UrlAgentDeps } from './deps.ts';
 
@@ -37,20 +38,15 @@ export async function probe(deps: Pick<UrlAgentDeps, 'agentUrls'>, url: string):
  * @returns how many are there
  */
 export async function probeSilent(deps: UrlAgentDeps, stop: AbortSignal): Promise<number> {
-  const silent = (await listSilentUrlAgents(deps.db, PROBE_AFTER_MS, PROBES_OF_A_ROUND)).values();
-  let found = 0;
-  const lane = async (): Promise<void> => {
-    for (const { agentId, url } of silent) {
-      if (stop.aborted) return;
-      const isThere = await probe(deps, url).then(
-        () => true,
-        () => false,
-      );
-      if (!isThere) continue;
-      await seen(deps, agentId);
-      found += 1;
-    }
-  };
-  await Promise.all(Array.from({ length: PARALLEL_PROBES }, lane));
-  return found;
+  const silent = await listSilentUrlAgents(deps.db, PROBE_AFTER_MS, PROBES_OF_A_ROUND);
+  const lanes = { count: PARALLEL_PROBES, isStopped: () => stop.aborted };
+  const found = await inLanes(silent, lanes, async ({ agentId, url }) => {
+    const isThere = await probe(deps, url).then(
+      () => true,
+      () => false,
+    );
+    if (isThere) await seen(deps, agentId);
+    return isThere;
+  });
+  return found.filter(Boolean).length;
 }

@@ -1,9 +1,10 @@
+import { storableText } from '../../db/storable-text.ts';
+
 /** Deeper than this nothing of an answer is kept: what is nested without end can be read, but not written again. */
 const MAX_DEPTH = 64;
 
 /**
- * JSON of a stranger as a column can hold it: Postgres takes neither NUL nor half of a surrogate pair, also not escaped.
- * They become U+FFFD, in names too; what lies too deep becomes null.
+ * JSON of a stranger as a column can hold it, its names too; what lies too deep becomes null.
  */
 export function storable(value: unknown, depth = 0): unknown {
   if (typeof value === 'string') return storableText(value);
@@ -13,5 +14,3 @@ export function storable(value: unknown, depth = 0): unknown {
   const entries = Object.entries(value);
   return Object.fromEntries(entries.map(([name, item]) => [storableText(name), storable(item, depth + 1)]));
 }
-
-const storableText = (text: string): string => text.replaceAll('\u0000', '\ufffd').toWellFormed();

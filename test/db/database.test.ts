@@ -1,11 +1,11 @@
 /** The pool when the server is there and says nothing: no statement waits for ever, no connection is kept that is dead. */
-import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { asProblem } from '../../api/errors/describe-error.ts';
 import { createDatabase, type Db, inTransaction, query } from '../../db/database.ts';
 import { migrateUp } from '../../db/migrate.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { startSilentServer } from '../support/silent-server.ts';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
 
 let database: TestDatabase;
@@ -65,23 +65,17 @@ describe('a server that lets nobody in', () => {
   };
 
   it.each(Object.entries(asksOf))('is given up by %s, and no connection is left behind', async (_, ask) => {
-    const sockets: Socket[] = [];
-    const server = createServer((socket) => {
-      sockets.push(socket.on('error', () => undefined).resume());
-    });
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    const { port } = server.address() as AddressInfo;
+    const server = await startSilentServer();
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     try {
-      const lost = ask(`postgres://nobody@127.0.0.1:${port}/none`).then(() => 'it was answered', String);
-      await vi.waitFor(() => expect(sockets).toHaveLength(1), 10_000);
+      const lost = ask(`postgres://nobody@${server.address}/none`).then(() => 'it was answered', String);
+      await vi.waitFor(() => expect(server.sockets).toHaveLength(1), 10_000);
       vi.advanceTimersByTime(60_000);
       expect(await lost).toMatch(/timeout/i);
-      await vi.waitFor(() => expect(sockets[0]?.closed).toBe(true), 5_000);
+      await vi.waitFor(() => expect(server.sockets[0]?.closed).toBe(true), 5_000);
     } finally {
       vi.useRealTimers();
-      for (const socket of sockets) socket.destroy();
-      await new Promise((resolve) => server.close(resolve));
+      await server.close();
     }
   });
 });

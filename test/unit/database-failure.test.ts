@@ -1,10 +1,10 @@
 /** What the command line says of a database that lets nobody in and says nothing. */
-import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { expect, it, vi } from 'vitest';
 import { withDatabaseFailure } from '../../cli/database-failure.ts';
 import { CommandError } from '../../cli/exit-codes.ts';
 import { createDatabase, inTransaction, query } from '../../db/database.ts';
 import { migrateUp } from '../../db/migrate.ts';
+import { startSilentServer } from '../support/silent-server.ts';
 
 const withPool = async (url: string, work: (db: ReturnType<typeof createDatabase>) => Promise<unknown>) => {
   const db = createDatabase({ url, poolMax: 1, applicationName: 'test-database-failure' });
@@ -19,27 +19,21 @@ const asks: Record<string, (url: string) => Promise<unknown>> = {
 };
 
 it.each(Object.entries(asks))('%s ends in one line', async (_, ask) => {
-  const sockets: Socket[] = [];
-  const server = createServer((socket) => {
-    sockets.push(socket.on('error', () => undefined).resume());
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
+  const server = await startSilentServer();
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
   try {
-    const failed = withDatabaseFailure(() => ask(`postgres://nobody@127.0.0.1:${port}/none`)).then(
+    const failed = withDatabaseFailure(() => ask(`postgres://nobody@${server.address}/none`)).then(
       () => 'it was answered',
       (error: unknown) => error,
     );
-    await vi.waitFor(() => expect(sockets).toHaveLength(1), 10_000);
+    await vi.waitFor(() => expect(server.sockets).toHaveLength(1), 10_000);
     vi.advanceTimersByTime(60_000);
     const error = await failed;
     expect(error).toBeInstanceOf(CommandError);
     expect(String(error)).toMatch(/The database cannot be used: .*(time|answer)/);
   } finally {
     vi.useRealTimers();
-    for (const socket of sockets) socket.destroy();
-    await new Promise((resolve) => server.close(resolve));
+    await server.close();
   }
 });
 
